@@ -1,0 +1,341 @@
+"""A database as the rest of the program sees it: sessions that commit, sessions that only read, errors of ours.
+
+An engine belongs to one event loop of one process: it is made at the first use there and lives as long as that loop.
+Nothing here knows a table.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import weakref
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+
+from backend.errors import ConfigurationError, PermanentError, TransientError
+
+DRIVERS = ("mysql+aiomysql", "mssql+aioodbc", "sqlite+aiosqlite")
+
+# MariaDB/MySQL: cannot connect, gone, shutdown, too many connections, lock wait, deadlock, read-only, killed.
+_MYSQL_TRANSIENT = {1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2055}
+# SQL Server: deadlock victim, lock time-out, Azure throttling and failover.
+_MSSQL_TRANSIENT = ("1205", "1222", "40501", "40613", "49918", "10928", "10929")
+
+
+class Database:
+    """One database by URL.
+
+    Args:
+        name: what people call it ("hrsync database", "HRIS"); it stands in every error.
+        setting: the environment variable that holds the URL, named in errors.
+        url: SQLAlchemy URL with an async driver.
+        pool_size: connections kept per process.
+        timeout_seconds: longest wait for a connection.
+        statement_timeout_seconds: longest single statement at a source; None: no limit.
+        read_only: never write (SQLite is opened read-only, sessions roll back).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        setting: str,
+        url: str,
+        *,
+        pool_size: int = 10,
+        timeout_seconds: float = 10,
+        statement_timeout_seconds: float | None = None,
+        read_only: bool = False,
+    ) -> None:
+        self.name = name
+        self.setting = setting
+        self.url = parse_url(name, setting, url)
+        self.read_only = read_only
+        self._pool_size = pool_size
+        self._timeout_seconds = timeout_seconds
+        self._statement_timeout_seconds = statement_timeout_seconds
+        self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = weakref.WeakKeyDictionary()
+
+    @property
+    def dialect(self) -> str:
+        """`mysql` (MariaDB too), `mssql` or `sqlite`."""
+        return self.url.get_backend_name()
+
+    @property
+    def safe_url(self) -> str:
+        """The URL without its password, for messages."""
+        return self.url.render_as_string(hide_password=True)
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine of the running event loop, made at the first use.
+
+        Raises:
+            ConfigurationError: the driver is not installed.
+        """
+        loop = asyncio.get_running_loop()
+        engine = self._engines.get(loop)
+        if engine is None:
+            engine = self._engines[loop] = self._create_engine()
+        return engine
+
+    def session_maker(self) -> async_sessionmaker[AsyncSession]:
+        """A session factory on the engine of the running loop; the caller commits. Prefer `session()`."""
+        return async_sessionmaker(self.engine, expire_on_commit=False, autoflush=False)
+
+    @contextlib.asynccontextmanager
+    async def session(self, *, timeout_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
+        """A session that commits when the block ends well and rolls back when it does not.
+
+        Raises:
+            TransientError: the database is away, busy or too slow; the same work may be tried again.
+            PermanentError: the statement is wrong or refused.
+        """
+        async with self._translated(), _deadline(timeout_seconds):
+            session = self.session_maker()()
+            try:
+                yield session
+                if self.read_only:
+                    await session.rollback()
+                else:
+                    await session.commit()
+            except asyncio.CancelledError:
+                # A connection whose call was cut off is in an unknown state: discard it, never reuse it.
+                await _discard(session)
+                raise
+            except BaseException:
+                with contextlib.suppress(DBAPIError):
+                    await session.rollback()
+                raise
+            finally:
+                await _close(session)
+
+    async def dispose(self) -> None:
+        """Close the connections of the running loop's engine."""
+        engine = self._engines.pop(asyncio.get_running_loop(), None)
+        if engine is not None:
+            await engine.dispose()
+
+    def explain(self, error: BaseException) -> Exception:
+        """The driver's error as one of ours, with the name of the system and how to mend it."""
+        return explain_error(self, error)
+
+    @contextlib.asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        try:
+            yield
+        except (DBAPIError, PoolTimeoutError, OSError) as error:
+            if isinstance(error, OSError) and not isinstance(error, ConnectionError | TimeoutError):
+                raise
+            raise self.explain(error) from error
+
+    def _create_engine(self) -> AsyncEngine:
+        options: dict[str, Any] = {}
+        connect_args: dict[str, Any] = {}
+        if self.dialect == "sqlite":
+            if self.url.database and self.url.database != ":memory:" and not self.url.query.get("uri"):
+                Path(self.url.database).parent.mkdir(parents=True, exist_ok=True)
+            connect_args["timeout"] = 30
+        else:
+            options |= {
+                "pool_size": self._pool_size,
+                "max_overflow": self._pool_size,
+                "pool_timeout": self._timeout_seconds,
+                "pool_pre_ping": True,
+                "pool_recycle": 1800,
+            }
+        if self.dialect == "mysql":
+            connect_args |= {
+                "charset": "utf8mb4",
+                "connect_timeout": self._timeout_seconds,
+                "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10",
+            }
+            options["isolation_level"] = "READ COMMITTED"
+        if self.dialect == "mssql":
+            connect_args["timeout"] = int(self._timeout_seconds)
+            if "freetds" in str(self.url.query.get("driver", "")).lower():
+                options["use_setinputsizes"] = False
+        try:
+            engine = create_async_engine(self.url, connect_args=connect_args, **options)
+        except (ImportError, ArgumentError) as error:
+            raise ConfigurationError(f"{self.setting}: the driver of {self.safe_url} cannot be loaded: {error}.") from None
+        _LISTENERS[self.dialect](self, engine)
+        return engine
+
+
+def parse_url(name: str, setting: str, text: str) -> URL:
+    """The URL, checked.
+
+    Raises:
+        ConfigurationError: it is no URL, or its driver is not one of ours.
+    """
+    try:
+        url = make_url(text)
+    except ArgumentError:
+        raise ConfigurationError(
+            f"{setting} (the {name}) is not a database URL. Write it as DRIVER://USER:PASSWORD@HOST/DATABASE with one of "
+            f"the drivers {', '.join(DRIVERS)}; special characters in the password are written as %XX."
+        ) from None
+    if url.drivername == "mariadb+aiomysql":
+        url = url.set(drivername="mysql+aiomysql")
+    if url.drivername not in DRIVERS:
+        raise ConfigurationError(
+            f"{setting} (the {name}) has the driver {url.drivername!r}; hrsync speaks {', '.join(DRIVERS)}."
+        )
+    return url
+
+
+# --- what each kind of database needs on every new connection -------------------------------------------------------
+
+
+def _listen_sqlite(database: Database, engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        # Transactions are ours to begin (below), so that a writer takes its lock at once and never upgrades.
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        if database.read_only:
+            cursor.execute("PRAGMA query_only = ON")
+        else:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            cursor.execute("PRAGMA synchronous = NORMAL")
+            cursor.execute("PRAGMA foreign_keys = ON")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def on_begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN" if database.read_only else "BEGIN IMMEDIATE")
+
+
+def _listen_mysql(database: Database, engine: AsyncEngine) -> None:
+    if not database.read_only:
+        return
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        cursor = connection.cursor()
+        cursor.execute("SET SESSION TRANSACTION READ ONLY")
+        limit = database._statement_timeout_seconds
+        if limit is not None and "MariaDB" in str(connection._connection.get_server_info()):
+            cursor.execute(f"SET SESSION max_statement_time = {float(limit)}")
+        cursor.close()
+
+
+def _listen_mssql(database: Database, engine: AsyncEngine) -> None:
+    @event.listens_for(engine.sync_engine, "connect")
+    def on_connect(connection: Any, _record: Any) -> None:
+        if database._statement_timeout_seconds is not None:
+            with contextlib.suppress(Exception):  # a driver without the attribute: the task's own time limit remains
+                connection._connection._conn.timeout = int(database._statement_timeout_seconds)
+
+    # A cancelled call may leave a native thread inside the driver; closing would wait for it. Let the close wait in
+    # a thread of its own and forget the connection.
+    def terminate(connection: Any) -> None:
+        raw, connection._connection._conn = connection._connection._conn, None
+        if raw is not None:
+            asyncio.get_running_loop().run_in_executor(None, _close_raw, raw)
+
+    engine.sync_engine.dialect.has_terminate = True
+    engine.sync_engine.dialect.do_terminate = terminate  # type: ignore[method-assign]
+
+
+def _close_raw(connection: Any) -> None:
+    with contextlib.suppress(Exception):  # nobody can do anything about a close that failed
+        connection.close()
+
+
+_LISTENERS: dict[str, Callable[[Database, AsyncEngine], None]] = {
+    "sqlite": _listen_sqlite,
+    "mysql": _listen_mysql,
+    "mssql": _listen_mssql,
+}
+
+
+# --- sessions -------------------------------------------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def _deadline(seconds: float | None) -> AsyncIterator[None]:
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError:
+        raise TimeoutError(f"no answer within {seconds} s") from None
+
+
+async def _discard(session: AsyncSession) -> None:
+    with contextlib.suppress(Exception):  # the connection is being thrown away, whatever it says
+        await asyncio.shield(session.invalidate())
+
+
+async def _close(session: AsyncSession) -> None:
+    with contextlib.suppress(DBAPIError, OSError):  # the outcome of the block is already known
+        await asyncio.shield(session.close())
+
+
+# --- errors ---------------------------------------------------------------------------------------------------------
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed later: connection lost, server away, deadlock, lock wait, time-out."""
+    if isinstance(error, TimeoutError | PoolTimeoutError | ConnectionError):
+        return True
+    if not isinstance(error, DBAPIError):
+        return False
+    if error.connection_invalidated:
+        return True
+    origin = error.orig
+    code = origin.args[0] if origin is not None and origin.args else None
+    if isinstance(code, int):
+        return code in _MYSQL_TRANSIENT
+    text = str(origin)
+    if isinstance(code, str):  # ODBC: SQLSTATE first
+        return (
+            code.startswith("08")
+            or code in ("40001", "HYT00", "HYT01")
+            or any(f"({number})" in text for number in _MSSQL_TRANSIENT)
+            or "database is locked" in text
+        )
+    return isinstance(error, OperationalError | InterfaceError) and "locked" in text
+
+
+def explain_error(database: Database, error: BaseException) -> Exception:
+    """The driver's error as one of ours; the message names the system, what happened and what to do."""
+    where = f"{database.name} ({database.setting} = {database.safe_url})"
+    origin = getattr(error, "orig", None) or error
+    text = " ".join(str(origin).split())
+    code = origin.args[0] if getattr(origin, "args", None) else None
+    advice = _advice(database, code, text)
+    message = f"{where}: {text}" + (f" -- {advice}" if advice else "")
+    if is_transient(error):
+        return TransientError(message)
+    return PermanentError(message)
+
+
+def _advice(database: Database, code: object, text: str) -> str | None:  # noqa: PLR0911 - one line per known cause
+    low = text.lower()
+    if code in (1045, "28000") or "login failed" in low:
+        return f"the server refused the login: check user and password in {database.setting}"
+    if code == 1049 or "cannot open database" in low:
+        return f"there is no such database, or this login may not use it: check the end of {database.setting}"
+    if code in (2003, 2002) or (isinstance(code, str) and code.startswith("08")):
+        return "the server cannot be reached: check host and port, the firewall, and that the server runs"
+    if "can't open lib" in low or code == "IM002" or "data source name not found" in low:
+        return (
+            "the ODBC driver is not installed: apt install unixodbc tdsodbc (driver=FreeTDS), or install Microsoft's "
+            "msodbcsql18 (driver=ODBC Driver 18 for SQL Server)"
+        )
+    if "database or disk is full" in low:
+        return "the disk is full: make room, and the next run goes on where this one stopped"
+    if "unable to open database file" in low:
+        return f"the file or its folder is missing or not permitted (process user id {os.getuid()})"
+    if "no such table" in low or code == 1146:
+        return "the table is missing; for hrsync's own database run: hrsync db upgrade"
+    return None

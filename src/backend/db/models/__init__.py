@@ -1,0 +1,27 @@
+"""Every table of hrsync's own database; importing this package registers them all."""
+
+from backend.db.models.base import Base
+from backend.db.models.scheduler import (
+    AuditEntry,
+    ExecutionAttempt,
+    ExecutionLog,
+    ExecutionStatus,
+    Job,
+    JobExecution,
+    Lease,
+    Stream,
+    Worker,
+)
+
+__all__ = [
+    "AuditEntry",
+    "Base",
+    "ExecutionAttempt",
+    "ExecutionLog",
+    "ExecutionStatus",
+    "Job",
+    "JobExecution",
+    "Lease",
+    "Stream",
+    "Worker",
+]
