@@ -1,0 +1,1 @@
+"""The revisions of hrsync's own database, applied by `backend.db.migrate`."""
