@@ -1,6 +1,7 @@
 """Every table of hrsync's own database; importing this package registers them all."""
 
 from backend.db.models.base import Base
+from backend.db.models.hr import Department, Employee, Position, QuarantinedRow
 from backend.db.models.scheduler import (
     AuditEntry,
     ExecutionAttempt,
@@ -16,12 +17,16 @@ from backend.db.models.scheduler import (
 __all__ = [
     "AuditEntry",
     "Base",
+    "Department",
+    "Employee",
     "ExecutionAttempt",
     "ExecutionLog",
     "ExecutionStatus",
     "Job",
     "JobExecution",
     "Lease",
+    "Position",
+    "QuarantinedRow",
     "Stream",
     "Worker",
 ]
