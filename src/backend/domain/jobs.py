@@ -70,6 +70,14 @@ class TaskTraits(Protocol):
         """How often it may be tried in all; 0: for ever."""
         ...
 
+    def validate_params(self, params: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as they are to be stored.
+
+        Raises:
+            ConfigurationError: naming the parameter that is wrong.
+        """
+        ...
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blackout:
@@ -138,8 +146,8 @@ SCHEDULE_FIELDS = frozenset(
 )
 
 
-def validate_job(spec: JobSpec, tasks: Mapping[str, object]) -> None:
-    """Check every field but the task's own parameters.
+def validate_job(spec: JobSpec, tasks: Mapping[str, TaskTraits]) -> None:
+    """Check every field.
 
     Args:
         tasks: the task registry, by code.
@@ -176,4 +184,5 @@ def validate_job(spec: JobSpec, tasks: Mapping[str, object]) -> None:
             raise ConfigurationError(
                 f"blackouts: the window from {blackout.start} ends before it starts ({blackout.end})."
             )
+    tasks[spec.task_code].validate_params(dict(spec.params))
     spec.schedule(dt.datetime(2000, 1, 1, tzinfo=dt.UTC))

@@ -72,6 +72,8 @@ class JobExecution(Base):
         UniqueConstraint("job_id", "scheduled_for"),
         Index("ix_scheduler_job_execution_status_run_after", "status", "run_after"),
         Index("ix_scheduler_job_execution_job_id_id", "job_id", "id"),
+        # "Is anything of this job running, or older and waiting?", asked for every execution that is due.
+        Index("ix_scheduler_job_execution_job_id_status_id", "job_id", "status", "id"),
         Index("ix_scheduler_job_execution_worker_id_status", "worker_id", "status"),
         TABLE_OPTIONS,
     )

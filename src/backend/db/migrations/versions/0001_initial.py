@@ -348,6 +348,13 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_index(
+        "ix_scheduler_job_execution_job_id_status_id",
+        "scheduler_job_execution",
+        ["job_id", "status", "id"],
+        unique=False,
+        if_not_exists=True,
+    )
+    op.create_index(
         "ix_scheduler_job_execution_status_run_after",
         "scheduler_job_execution",
         ["status", "run_after"],
