@@ -56,7 +56,7 @@ _ASSIGNED_SECRET = re.compile(
     """,
     re.IGNORECASE | re.VERBOSE,
 )
-_BEARER = re.compile(r"\b(Bearer|Basic)\s+[\w.~+/=-]{8,}", re.IGNORECASE)
+_BEARER = re.compile(r"\b(Bearer)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
 # Possessive, so that a long text without an @ is read once. Celery's node names look like addresses and are none.
 _EMAIL = re.compile(r"(?<![\w.%+-])(?<!//)(?!celery@)[\w.%+-]++@[\w-]+(?:\.[\w-]+)+")
 _SQL_PARAMETERS = re.compile(r"\[parameters: [^\n]*\]")
@@ -72,7 +72,7 @@ def redact(text: str) -> str:
         text = _ASSIGNED_SECRET.sub(rf"\1{HIDDEN}", text)
     if "[parameters: " in text:
         text = _SQL_PARAMETERS.sub(f"[parameters: {HIDDEN}]", text)
-    return _BEARER.sub(rf"\1 {HIDDEN}", text) if "B" in text or "b" in text else text
+    return _BEARER.sub(rf"\1 {HIDDEN}", text)
 
 
 def redact_fields(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -130,7 +130,8 @@ def make_logging_native() -> None:
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return
-    native_lock = monkey.get_original("threading", "RLock")
+    # Not threading.RLock: under gevent its original is a function that makes patched locks.
+    native_lock = monkey.get_original("_thread", "RLock")
     # Looking up the current thread makes patched objects in threads that gevent does not know.
     logging.logThreads = False
     logging._lock = native_lock()  # type: ignore[attr-defined]

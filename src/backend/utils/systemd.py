@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+# The socket below gevent's: notifications come from the loop's OS thread too, where gevent's would start a hub.
+import _socket
 import os
-import socket
 
 
 def notify(*lines: str) -> bool:
     """Send assignments such as `READY=1`, `WATCHDOG=1`, `STOPPING=1` or `STATUS=text` to systemd.
 
-    Never raises and never blocks: a service does not fail because nobody listens.
+    Never raises, and waits a second at most: a service does not fail because nobody listens.
 
     Returns:
         Whether they were sent; False outside systemd.
@@ -17,13 +18,15 @@ def notify(*lines: str) -> bool:
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
+    # A leading @ means the abstract namespace.
+    target = "\0" + address[1:] if address.startswith("@") else address
     try:
-        with socket.socket(
-            socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
-        ) as connection:
-            # A leading @ means the abstract namespace.
-            target = "\0" + address[1:] if address.startswith("@") else address
+        connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM | _socket.SOCK_CLOEXEC)
+        try:
+            connection.settimeout(1)
             connection.sendto("\n".join(lines).encode(), target)
+        finally:
+            connection.close()
     except OSError:
         return False
     return True
