@@ -32,6 +32,21 @@ class TargetRow(NamedTuple):
     parent: str | None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TargetState:
+    """The target before a run.
+
+    Attributes:
+        revisions: by entity; raised by every run that is applied, so that a run can tell that another came between.
+        rows: by entity and key, inactive ones too.
+        last_read: how many rows the last run accepted, over the entities; None before the first.
+    """
+
+    revisions: Mapping[Entity, int]
+    rows: Mapping[Entity, Mapping[str, TargetRow]]
+    last_read: int | None
+
+
 class Reader(Protocol):
     """Makes canonical rows (`domain.mapping.RowReader`)."""
 
@@ -64,7 +79,8 @@ class EntityPlan:
         counts: rows read, inserted, updated, unchanged, deactivated, rejected; read is the sum of the others without
             the rows that are deactivated because the source has them no more (`vanished`).
         reactivated: how many of the updated ones were inactive before.
-        warnings: rows that are applied without a reference that does not exist.
+        warnings: defects of rows that are applied nevertheless, without the value in question.
+        reasons: number of quarantine entries by reason.
         active_before: active rows in the target.
         rows_after: accepted rows, for the next run's progress.
         parents: parent by key, of every accepted row that has one.
@@ -77,6 +93,7 @@ class EntityPlan:
     counts: RowCounts
     reactivated: int
     warnings: int
+    reasons: Mapping[str, int]
     active_before: int
     rows_after: int
     parents: Mapping[str, str]
@@ -120,6 +137,7 @@ class EntityDiff:
         self._changed: set[str] = set()
         self._occurrences: Counter[tuple[Any, ...]] = Counter()
         self._tally: Counter[str] = Counter()
+        self._reasons: Counter[str] = Counter()
         self._reactivated = 0
         self._warnings = 0
 
@@ -184,6 +202,7 @@ class EntityDiff:
             counts=self.counts,
             reactivated=self._reactivated,
             warnings=self._warnings,
+            reasons=dict(sorted(self._reasons.items())),
             active_before=sum(row.is_active for row in self._target.values()),
             rows_after=len(self._accepted),
             parents=parents,
@@ -232,6 +251,7 @@ class EntityDiff:
         return parents, problems
 
     def _entry(self, key: str | None, defect: Defect, payload: Mapping[str, Any]) -> QuarantineEntry:
+        self._reasons[defect.reason.value] += 1
         self._warnings += defect.severity is Severity.WARNING
         kind = (key if key is not None else repr(payload), defect.reason, defect.field)
         occurrence = self._occurrences[kind]
