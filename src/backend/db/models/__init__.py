@@ -1,7 +1,9 @@
 """Every table of hrsync's own database; importing this package registers them all."""
 
+from backend.db.models.attendance import Punch
 from backend.db.models.base import Base
 from backend.db.models.hr import Department, Employee, Position, QuarantinedRow
+from backend.db.models.mail import OutboxMessage
 from backend.db.models.scheduler import (
     AuditEntry,
     ExecutionAttempt,
@@ -25,7 +27,9 @@ __all__ = [
     "Job",
     "JobExecution",
     "Lease",
+    "OutboxMessage",
     "Position",
+    "Punch",
     "QuarantinedRow",
     "Stream",
     "Worker",

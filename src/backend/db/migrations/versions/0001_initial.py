@@ -16,6 +16,35 @@ depends_on = None
 def upgrade() -> None:
     """Apply the revision; run again after a break, it goes on where it stopped."""
     op.create_table(
+        "attendance_punch",
+        sa.Column("id", types.BigKey, autoincrement=True, nullable=False),
+        sa.Column("source", types.ascii_key(32), nullable=False),
+        sa.Column("source_table", types.ascii_key(64), nullable=False),
+        sa.Column("event_key", types.ascii_key(64), nullable=False),
+        sa.Column("user_id", types.exact_text(64), nullable=False),
+        sa.Column("punched_at", types.UTCDateTime(), nullable=False),
+        sa.Column("direction", types.ascii_key(16), nullable=True),
+        sa.Column("device_id", types.exact_text(64), nullable=True),
+        sa.Column("event_code", sa.Integer(), nullable=True),
+        sa.Column("ingested_at", types.UTCDateTime(), nullable=False),
+        sa.Column("execution_id", types.ascii_key(36), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attendance_punch")),
+        sa.UniqueConstraint(
+            "source", "source_table", "event_key", name=op.f("uq_attendance_punch_source_source_table_event_key")
+        ),
+        mysql_charset="utf8mb4",
+        mysql_engine="InnoDB",
+        mysql_row_format="DYNAMIC",
+        if_not_exists=True,
+    )
+    op.create_index(
+        "ix_attendance_punch_user_id_punched_at",
+        "attendance_punch",
+        ["user_id", "punched_at"],
+        unique=False,
+        if_not_exists=True,
+    )
+    op.create_table(
         "hr_department",
         sa.Column("id", types.BigKey, autoincrement=True, nullable=False),
         sa.Column("code", types.exact_text(100), nullable=False),
@@ -146,6 +175,38 @@ def upgrade() -> None:
         "ix_hr_quarantine_entity_source_key",
         "hr_quarantine",
         ["entity", "source_key"],
+        unique=False,
+        if_not_exists=True,
+    )
+    op.create_table(
+        "mail_outbox",
+        sa.Column("id", types.BigKey, autoincrement=True, nullable=False),
+        sa.Column("business_key", types.exact_text(200), nullable=False),
+        sa.Column("recipient", sa.String(length=320), nullable=False),
+        sa.Column("subject", sa.String(length=500), nullable=False),
+        sa.Column("text_body", types.LongText, nullable=False),
+        sa.Column("html_body", types.LongText, nullable=True),
+        sa.Column("message_id", types.ascii_key(200), nullable=False),
+        sa.Column("status", types.ascii_key(16), nullable=False),
+        sa.Column("claimed_at", types.UTCDateTime(), nullable=True),
+        sa.Column("claim_token", types.ascii_key(64), nullable=True),
+        sa.Column("attempts", sa.Integer(), nullable=False),
+        sa.Column("next_attempt_at", types.UTCDateTime(), nullable=False),
+        sa.Column("sent_at", types.UTCDateTime(), nullable=True),
+        sa.Column("error", sa.String(length=1000), nullable=True),
+        sa.Column("execution_id", types.ascii_key(36), nullable=True),
+        sa.Column("created_at", types.UTCDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mail_outbox")),
+        sa.UniqueConstraint("business_key", name=op.f("uq_mail_outbox_business_key")),
+        mysql_charset="utf8mb4",
+        mysql_engine="InnoDB",
+        mysql_row_format="DYNAMIC",
+        if_not_exists=True,
+    )
+    op.create_index(
+        "ix_mail_outbox_status_next_attempt_at",
+        "mail_outbox",
+        ["status", "next_attempt_at"],
         unique=False,
         if_not_exists=True,
     )
