@@ -214,7 +214,17 @@ def _listen_sqlite(database: Database, engine: AsyncEngine) -> None:
         connection.exec_driver_sql("BEGIN" if database.read_only else "BEGIN IMMEDIATE")
 
 
+def _let_aiomysql_write_bytes() -> None:
+    # aiomysql 0.3 escapes bytes by a function of PyMySQL that is a mere placeholder since PyMySQL 1.2.
+    from aiomysql import connection
+    from pymysql.converters import escape_bytes
+
+    if not callable(connection.escape_bytes_prefixed):
+        connection.escape_bytes_prefixed = escape_bytes
+
+
 def _listen_mysql(database: Database, engine: AsyncEngine) -> None:
+    _let_aiomysql_write_bytes()
     if not database.read_only:
         return
 
