@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
-from sqlalchemy import Insert, Table, or_, select, update
+from sqlalchemy import Insert, Table, func, or_, select, update
 from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -23,6 +23,7 @@ from backend.db.types import db_now
 from backend.domain.executions import Status
 from backend.domain.fires import ActiveExecution, FirePlan, PlannedFire
 from backend.domain.jobs import TaskTraits
+from backend.errors import ConfigurationError
 from backend.utils.identifiers import new_id
 
 EXECUTION = cast(Table, JobExecution.__table__)
@@ -41,12 +42,36 @@ class JobFires:
 class FireLedger:
     """Read what planning needs, and record plans."""
 
-    async def read_jobs(self, session: AsyncSession, job_ids: Collection[int]) -> list[Job]:
-        """The jobs that may fire, of these ids."""
+    async def fingerprint(self, session: AsyncSession) -> tuple[int, int, int]:
+        """A value that differs after every edit of a job, for a price that can be paid every second."""
+        row = (await session.execute(select(func.count(), func.sum(Job.revision), func.max(Job.id)))).one()
+        return int(row[0]), int(row[1] or 0), int(row[2] or 0)
+
+    async def read_revisions(self, session: AsyncSession) -> dict[int, int]:
+        """The revision of every job that may fire, by id."""
+        statement = select(Job.id, Job.revision).where(Job.enabled.is_(True), Job.deleted_at.is_(None))
+        return {row.id: row.revision for row in await session.execute(statement)}
+
+    async def read_jobs(
+        self, session: AsyncSession, job_ids: Collection[int]
+    ) -> tuple[list[Job], dict[int, ConfigurationError]]:
+        """The jobs that may fire, of these ids; and why a row cannot be read (it was edited by hand)."""
         if not job_ids:
-            return []
+            return [], {}
         statement = select(Job).where(Job.id.in_(job_ids), Job.enabled.is_(True), Job.deleted_at.is_(None))
-        return list((await session.scalars(statement)).all())
+        try:
+            return list((await session.scalars(statement)).all()), {}
+        except (ValueError, TypeError) as error:  # a column holds what it cannot hold: broken JSON, no instant
+            if len(job_ids) == 1:
+                problem = f"The job with id {next(iter(job_ids))} cannot be read: {error}. Apply it again."
+                return [], {job_id: ConfigurationError(problem) for job_id in job_ids}
+        jobs: list[Job] = []
+        unreadable: dict[int, ConfigurationError] = {}
+        for job_id in job_ids:
+            found, problems = await self.read_jobs(session, [job_id])
+            jobs += found
+            unreadable |= problems
+        return jobs, unreadable
 
     async def find_active(
         self, session: AsyncSession, job_ids: Collection[int]

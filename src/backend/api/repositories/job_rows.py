@@ -37,20 +37,39 @@ def columns_of(spec: JobSpec) -> dict[str, Any]:
 
 
 def schedule_of(job: Job) -> Schedule:
-    """The job's schedule.
+    """The job's schedule, after everything that firing needs of the row was found readable.
 
     Raises:
-        ConfigurationError: the row holds no schedule that can be evaluated; the message names job, field and value.
+        ConfigurationError: something is not; the message names job, field and value.
     """
     try:
+        policy_of(job)
         return spec_of(job).schedule(job.created_at)
     except ConfigurationError as error:
         raise ConfigurationError(f"Job {job.code!r}: {error}") from None
+    except Exception as error:  # whatever was written into the row by hand must not stop other jobs
+        raise ConfigurationError(f"Job {job.code!r} cannot be read: {error!r}. Apply it again.") from error
+
+
+def policy_of(job: Job) -> FirePolicy:
+    """The job's policies.
+
+    Raises:
+        ConfigurationError: one of them is not known.
+    """
+    return FirePolicy(
+        catch_up=choose(CatchUp, "catch_up", job.catch_up),
+        max_lateness_seconds=job.max_lateness_seconds,
+        overlap=choose(Overlap, "overlap", job.overlap),
+        jitter_seconds=job.jitter_seconds,
+        blackouts=_blackouts(job),
+        max_runs=job.max_runs,
+        runs_count=job.runs_count,
+    )
 
 
 def plan_job(
     job: Job,
-    schedule: Schedule,
     *,
     until: dt.datetime,
     now: dt.datetime,
@@ -60,19 +79,10 @@ def plan_job(
     """What becomes of the fires between the job's watermark and `until`.
 
     Raises:
-        ConfigurationError: a policy of the row is not known.
+        ConfigurationError: the row cannot be evaluated (see `schedule_of`).
     """
-    due = collect_due(schedule, job.last_fire_at or job.created_at, until)
-    policy = FirePolicy(
-        catch_up=choose(CatchUp, "catch_up", job.catch_up),
-        max_lateness_seconds=job.max_lateness_seconds,
-        overlap=choose(Overlap, "overlap", job.overlap),
-        jitter_seconds=job.jitter_seconds,
-        blackouts=_blackouts(job),
-        max_runs=job.max_runs,
-        runs_count=job.runs_count,
-    )
-    return plan_fires(policy, due, now=now, active=active, dice=random.random, obstacle=obstacle)
+    due = collect_due(schedule_of(job), job.last_fire_at or job.created_at, until)
+    return plan_fires(policy_of(job), due, now=now, active=active, dice=random.random, obstacle=obstacle)
 
 
 def obstacle_of(job: Job) -> str | None:

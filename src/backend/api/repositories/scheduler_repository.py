@@ -17,7 +17,7 @@ from sqlalchemy import CursorResult, func, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.api.repositories.fire_ledger import EXECUTION, FireLedger, JobFires, cancel_executions, execution_values
-from backend.api.repositories.job_rows import columns_of, obstacle_of, plan_job, schedule_of, spec_of
+from backend.api.repositories.job_rows import columns_of, obstacle_of, plan_job, spec_of
 from backend.api.repositories.lease_repository import LEASE_NAME
 from backend.db.models.scheduler import (
     AuditEntry,
@@ -504,10 +504,9 @@ class SchedulerRepository:
         try:
             if not job.enabled:
                 return
-            schedule = schedule_of(job)
             active = (await self._ledger.find_active(session, [job.id])).get(job.id, ())
             obstacle = obstacle or obstacle_of(job)
-            plan = plan_job(job, schedule, until=now, now=now, active=active, obstacle=obstacle)
+            plan = plan_job(job, until=now, now=now, active=active, obstacle=obstacle)
         except ConfigurationError:
             return  # a row that cannot be evaluated has nothing due; the edit mends it
         await self._ledger.record(session, [JobFires(job=job, plan=plan, active=active)], tasks, now=now)
