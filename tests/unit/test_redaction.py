@@ -42,6 +42,7 @@ def test_secrets_and_personal_data_are_taken_out(text: str, expected: str) -> No
         "Access denied for user 'hr'@'127.0.0.1' (using password: YES)",
         "mysql+aiomysql://hr:***@db.example.com/hr",
         "celery@worker1.example.com ready.",
+        "hrsync-4711@worker1.example.com ready.",
         "http://127.0.0.1:8765/readyz",
         "the server refused the login: check user and password in MARIA_URL",
         "Basic information: 2026-03-01T10:00:00+00:00",

@@ -57,8 +57,8 @@ _ASSIGNED_SECRET = re.compile(
     re.IGNORECASE | re.VERBOSE,
 )
 _BEARER = re.compile(r"\b(Bearer)\s+[\w.~+/=-]{16,}", re.IGNORECASE)
-# Possessive, so that a long text without an @ is read once. Celery's node names look like addresses and are none.
-_EMAIL = re.compile(r"(?<![\w.%+-])(?<!//)(?!celery@)[\w.%+-]++@[\w-]+(?:\.[\w-]+)+")
+# Possessive, so that a long text without an @ is read once. Names of Celery nodes look like addresses and are none.
+_EMAIL = re.compile(r"(?<![\w.%+-])(?<!//)(?!(?:celery|hrsync)[\w-]*@)[\w.%+-]++@[\w-]+(?:\.[\w-]+)+")
 _SQL_PARAMETERS = re.compile(r"\[parameters: [^\n]*\]")
 
 
