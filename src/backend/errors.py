@@ -35,3 +35,15 @@ class GuardError(HrsyncError):
 
 class FencedError(HrsyncError):
     """This run no longer owns its execution: somebody else has claimed, finished or cancelled it."""
+
+
+class SoftTimeLimitExceeded(HrsyncError):  # noqa: N818 - Celery's name
+    """The run took longer than its soft time limit and was asked to end."""
+
+
+class TimeLimitExceeded(HrsyncError):  # noqa: N818 - Celery's name
+    """The run took longer than its hard time limit and was ended."""
+
+
+class RunFailedError(HrsyncError):
+    """The run failed; its execution row says why. Raised to the Celery caller only."""

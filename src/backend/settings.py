@@ -47,18 +47,22 @@ class Settings(BaseSettings):
 
     # --- Celery ----------------------------------------------------------------------------------------------------
     celery_broker_url: SecretStr = Field(
-        SecretStr("memory://"), description="Celery's broker: redis://[:password@]host:6379/0, or memory:// (hrsync up)."
+        SecretStr("memory://"),
+        description="Celery's broker: redis://[:password@]host:6379/0, or memory:// (hrsync up).",
     )
     celery_result_backend: SecretStr = Field(
         SecretStr(""), description="Celery's result backend; empty: none (results are in the execution tables)."
     )
     celery_task_always_eager: bool = Field(False, description="Run tasks in the calling process (debugging only).")
+    task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
+        (), description="Further Python modules that define tasks of your own; comma-separated."
+    )
     redis_url: SecretStr = Field(SecretStr(""), description="Redis for anything beside the broker; empty: the broker.")
 
     # --- mail ------------------------------------------------------------------------------------------------------
     smtp_url: SecretStr = Field(
         SecretStr("maildir:///var/mail"),
-        description="smtp://user:password@host:587?starttls=1, smtps://..., or maildir:///folder (relative: 3 slashes).",
+        description="smtp://user:password@host:587?starttls=1, smtps://..., or maildir:///relative/folder.",
     )
     mail_from: str = Field("hrsync@localhost", description="Sender of the messages.")
     mail_summary_to: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -111,10 +115,10 @@ class Settings(BaseSettings):
                 for item in error.errors(include_input=False, include_url=False)
             )
             raise ConfigurationError(
-                f"The settings are wrong ({problems}). Mend the environment or the .env file; .env.example explains each."
+                f"The settings are wrong ({problems}). Mend the environment or the .env file; see .env.example."
             ) from None
 
-    @field_validator("mail_summary_to", mode="before")
+    @field_validator("mail_summary_to", "task_modules", mode="before")
     @classmethod
     def _split_list(cls, value: object) -> object:
         if isinstance(value, str):

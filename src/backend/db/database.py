@@ -25,7 +25,9 @@ from backend.errors import ConfigurationError, PermanentError, TransientError
 DRIVERS = ("mysql+aiomysql", "mssql+aioodbc", "sqlite+aiosqlite")
 
 # MariaDB/MySQL: cannot connect, gone, shutdown, too many connections, lock wait, deadlock, read-only, killed.
-_MYSQL_TRANSIENT = {1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2055}
+_MYSQL_TRANSIENT = {
+    1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2055,
+}  # fmt: skip
 # SQL Server: deadlock victim, lock time-out, Azure throttling and failover.
 _MSSQL_TRANSIENT = ("1205", "1222", "40501", "40613", "49918", "10928", "10929")
 
@@ -165,7 +167,9 @@ class Database:
         try:
             engine = create_async_engine(self.url, connect_args=connect_args, **options)
         except (ImportError, ArgumentError) as error:
-            raise ConfigurationError(f"{self.setting}: the driver of {self.safe_url} cannot be loaded: {error}.") from None
+            raise ConfigurationError(
+                f"{self.setting}: the driver of {self.safe_url} cannot be loaded: {error}."
+            ) from None
         _LISTENERS[self.dialect](self, engine)
         return engine
 
@@ -180,8 +184,8 @@ def parse_url(name: str, setting: str, text: str) -> URL:
         url = make_url(text)
     except ArgumentError:
         raise ConfigurationError(
-            f"{setting} (the {name}) is not a database URL. Write it as DRIVER://USER:PASSWORD@HOST/DATABASE with one of "
-            f"the drivers {', '.join(DRIVERS)}; special characters in the password are written as %XX."
+            f"{setting} (the {name}) is not a database URL. Write it as DRIVER://USER:PASSWORD@HOST/DATABASE with one "
+            f"of the drivers {', '.join(DRIVERS)}; special characters in the password are written as %XX."
         ) from None
     if url.drivername == "mariadb+aiomysql":
         url = url.set(drivername="mysql+aiomysql")
@@ -253,7 +257,7 @@ def _listen_mssql(database: Database, engine: AsyncEngine) -> None:
             asyncio.get_running_loop().run_in_executor(None, _close_raw, raw)
 
     engine.sync_engine.dialect.has_terminate = True
-    engine.sync_engine.dialect.do_terminate = terminate  # type: ignore[method-assign]
+    engine.sync_engine.dialect.do_terminate = terminate  # type: ignore[method-assign,assignment]
 
 
 def _close_raw(connection: Any) -> None:

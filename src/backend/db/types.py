@@ -5,12 +5,12 @@ from __future__ import annotations
 import datetime as dt
 from typing import Any
 
-from sqlalchemy import JSON, DateTime, String, Text, TypeDecorator
+from sqlalchemy import JSON, DateTime, String, Text, TypeDecorator, literal_column
 from sqlalchemy.dialects import mysql
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
-from sqlalchemy.sql.expression import ColumnElement
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import BigInteger, Integer, TypeEngine
 
 
@@ -43,10 +43,13 @@ class UTCDateTime(TypeDecorator[dt.datetime]):
 # A 64-bit key that SQLite can still number by itself (only INTEGER PRIMARY KEY does).
 BigKey = BigInteger().with_variant(Integer(), "sqlite")
 
+
 # An identifier of ASCII letters: compared byte by byte, one byte a character also in an index.
 def ascii_key(length: int) -> TypeEngine[str]:
     """An ASCII identifier of at most `length` characters, compared byte by byte."""
-    return String(length).with_variant(mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb")
+    return String(length).with_variant(
+        mysql.VARCHAR(length, charset="ascii", collation="ascii_bin"), "mysql", "mariadb"
+    )
 
 
 # A business key in any script, compared exactly: two keys that differ in case or accents are two keys.
@@ -61,24 +64,30 @@ LongText = Text().with_variant(mysql.MEDIUMTEXT(), "mysql", "mariadb")
 Json = JSON()
 
 
-class db_now(ColumnElement[dt.datetime]):  # noqa: N801 - reads as the SQL function that it is
+class db_now(FunctionElement[dt.datetime]):  # noqa: N801 - reads as the SQL function that it is
     """The database's clock in UTC, plus `offset_seconds`: one clock for all hosts."""
 
-    inherit_cache = False
+    inherit_cache = True
+    name = "db_now"
     type = UTCDateTime()
 
     def __init__(self, offset_seconds: float = 0) -> None:
-        self.offset_microseconds = round(offset_seconds * 1_000_000)
+        # As a clause, so that the offset is part of the key under which the compiled statement is cached.
+        super().__init__(literal_column(str(round(offset_seconds * 1_000_000))))
+
+
+def _offset_microseconds(element: db_now) -> int:
+    (offset,) = element.clauses
+    return int(offset.name)
 
 
 @compiles(db_now)
 def _now_default(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
-    if not element.offset_microseconds:
-        return "UTC_TIMESTAMP(6)"
-    return f"(UTC_TIMESTAMP(6) + INTERVAL {element.offset_microseconds} MICROSECOND)"
+    offset = _offset_microseconds(element)
+    return f"(UTC_TIMESTAMP(6) + INTERVAL {offset} MICROSECOND)" if offset else "UTC_TIMESTAMP(6)"
 
 
 @compiles(db_now, "sqlite")
 def _now_sqlite(element: db_now, compiler: SQLCompiler, **kw: Any) -> str:
     # The same text that SQLAlchemy writes for a datetime, so that both compare as strings.
-    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{element.offset_microseconds / 1e6:+.6f} seconds') || '000')"
+    return f"(strftime('%Y-%m-%d %H:%M:%f', 'now', '{_offset_microseconds(element) / 1e6:+.6f} seconds') || '000')"

@@ -1,0 +1,1 @@
+"""Measurements of hrsync against peers and limits; run them with scripts/bench."""

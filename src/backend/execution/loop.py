@@ -1,0 +1,379 @@
+"""One event loop per process, on a real OS thread, under every worker pool.
+
+All greenlets of a gevent worker share one OS thread, and asyncio allows one running loop per OS thread; so tasks run
+on a loop in a thread of its own, and a greenlet (or a thread) waits for its coroutine without blocking the others.
+The loop's blocking calls (ODBC, DNS) run on real threads too: patched ones would be greenlets on the loop's thread.
+"""
+
+from __future__ import annotations
+
+import _queue
+import asyncio
+import collections
+import contextvars
+import os
+import weakref
+from collections.abc import Callable, Coroutine
+from typing import Any, ClassVar, Protocol
+
+from backend.execution.native import current_os_thread, is_gevent_patched, original
+
+DEFAULT_NATIVE_THREADS = 32
+
+
+class NativeThreads:
+    """A capped pool of OS threads for blocking calls of one event loop. To be used from the loop's thread only.
+
+    A call whose future was cancelled goes on in its thread until the driver lets it go; the pool may then grow by
+    one, so that stuck calls never use up the capacity.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit: int) -> None:
+        self._loop = loop
+        self._limit = limit
+        self._calls: _queue.SimpleQueue[_NativeCall | None] = _queue.SimpleQueue()
+        self._threads = 0
+        self._unfinished = 0
+        self._abandoned = 0
+
+    def submit(self, function: Callable[..., Any], args: tuple[Any, ...]) -> asyncio.Future[Any]:
+        """Run `function(*args)` on a thread; the future gives its result."""
+        call = _NativeCall(function, args, self._loop.create_future())
+        call.future.add_done_callback(lambda future: self._on_future_done(call, future))
+        self._unfinished += 1
+        self._calls.put(call)
+        if self._threads < min(self._unfinished, self._limit + self._abandoned):
+            self._threads += 1
+            original("_thread", "start_new_thread")(self._work, ())
+        return call.future
+
+    def close(self) -> None:
+        """Let the threads end when they have done what was submitted."""
+        for _ in range(self._threads):
+            self._calls.put(None)
+
+    def _work(self) -> None:
+        while (call := self._calls.get()) is not None:
+            call.run()
+            try:
+                self._loop.call_soon_threadsafe(self._on_call_done, call)
+            except RuntimeError:  # the loop is closed: nobody waits any more
+                return
+
+    def _on_call_done(self, call: _NativeCall) -> None:
+        self._unfinished -= 1
+        call.is_done = True
+        if call.future.cancelled():
+            self._abandoned -= 1
+        elif call.error is not None:
+            call.future.set_exception(call.error)
+        else:
+            call.future.set_result(call.result)
+
+    def _on_future_done(self, call: _NativeCall, future: asyncio.Future[Any]) -> None:
+        if future.cancelled() and not call.is_done:
+            self._abandoned += 1
+
+
+class _NativeCall:
+    __slots__ = ("args", "error", "function", "future", "is_done", "result")
+
+    def __init__(self, function: Callable[..., Any], args: tuple[Any, ...], future: asyncio.Future[Any]) -> None:
+        self.function = function
+        self.args = args
+        self.future = future
+        self.result: Any = None
+        self.error: BaseException | None = None
+        self.is_done = False
+
+    def run(self) -> None:
+        if self.future.cancelled():
+            return
+        try:
+            self.result = self.function(*self.args)
+        except StopIteration as error:  # a future cannot carry it
+            self.error = RuntimeError(f"the call raised StopIteration: {error}")
+        except BaseException as error:
+            self.error = error
+
+
+class NativeEventLoop(asyncio.SelectorEventLoop):
+    """An asyncio loop whose selector, blocking calls and name look-ups are untouched by gevent."""
+
+    def __init__(self, native_threads: int) -> None:
+        super().__init__(original("selectors", "DefaultSelector")())
+        self._native_threads = NativeThreads(self, native_threads)
+
+    def run_in_executor(  # type: ignore[override]
+        self, executor: Any, func: Callable[..., Any], *args: Any
+    ) -> Any:
+        """As in asyncio, but the default executor is a pool of real threads."""
+        if executor is not None:
+            return super().run_in_executor(executor, func, *args)
+        self._check_closed()  # type: ignore[attr-defined]
+        return self._native_threads.submit(func, args)
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,  # noqa: A002 - asyncio's name
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """As in asyncio, on a real thread."""
+        return await self.run_in_executor(
+            None, original("socket", "getaddrinfo"), host, port, family, type, proto, flags
+        )
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """As in asyncio, on a real thread."""
+        return await self.run_in_executor(None, original("socket", "getnameinfo"), sockaddr, flags)
+
+    async def shutdown_default_executor(self, timeout: float | None = None) -> None:
+        """Let the native threads end."""
+        self._native_threads.close()
+
+
+# --- waiting for the loop from outside ------------------------------------------------------------------------------
+
+
+class _Waiter(Protocol):
+    def wait(self) -> None: ...
+    def wake(self) -> None:
+        """May be called from any OS thread."""
+        ...
+
+
+class _ThreadWaiter:
+    def __init__(self) -> None:
+        self._lock = original("_thread", "allocate_lock")()
+        self._lock.acquire()
+
+    def wait(self) -> None:
+        self._lock.acquire()
+
+    def wake(self) -> None:
+        self._lock.release()
+
+
+class _Hub:
+    """Wakes greenlets of one gevent hub from other OS threads.
+
+    The watcher must be started while somebody waits (or an otherwise idle hub ends with LoopExit), and stopped when
+    nobody does (or the hub would never end).
+    """
+
+    _of: ClassVar[weakref.WeakKeyDictionary[Any, _Hub]] = weakref.WeakKeyDictionary()
+
+    def __init__(self, hub: Any) -> None:
+        self._watcher = hub.loop.async_()
+        self._woken: collections.deque[Any] = collections.deque()
+        self._waiting = 0
+
+    @classmethod
+    def current(cls) -> _Hub:
+        import gevent
+
+        hub = gevent.get_hub()
+        bridge = cls._of.get(hub)
+        if bridge is None:
+            bridge = cls._of[hub] = cls(hub)
+        return bridge
+
+    def wait(self, event: Any) -> None:
+        self._waiting += 1
+        if self._waiting == 1:
+            self._watcher.start(self._drain)
+            # Starting forgets a wake-up that was sent while the watcher was stopped; its event is in the queue.
+            self._drain()
+        try:
+            event.wait()
+        finally:
+            self._waiting -= 1
+            if self._waiting == 0:
+                self._watcher.stop()
+
+    def wake(self, event: Any) -> None:
+        self._woken.append(event)
+        self._watcher.send()
+
+    def _drain(self) -> None:
+        while self._woken:
+            self._woken.popleft().set()
+
+
+class _GreenletWaiter:
+    def __init__(self) -> None:
+        from gevent.event import Event
+
+        self._hub = _Hub.current()
+        self._event = Event()
+
+    def wait(self) -> None:
+        self._hub.wait(self._event)
+
+    def wake(self) -> None:
+        self._hub.wake(self._event)
+
+
+class _Call:
+    """One coroutine on its way through the loop's thread."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, Any], waiter: _Waiter) -> None:
+        self.coroutine = coroutine
+        self.waiter = waiter
+        self.task: asyncio.Task[Any] | None = None
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+    def start(self) -> None:
+        self.task = asyncio.get_running_loop().create_task(self.coroutine)
+        self.task.add_done_callback(self._finish)
+
+    def cancel(self) -> None:
+        if self.task is not None:
+            self.task.cancel()
+
+    def _finish(self, task: asyncio.Task[Any]) -> None:
+        if task.cancelled():
+            self.error = asyncio.CancelledError()
+        else:
+            self.error = task.exception()
+            self.result = None if self.error else task.result()
+        self.waiter.wake()
+
+
+class LoopThread:
+    """An event loop on its own OS thread.
+
+    `on_close` holds coroutine functions that run, last added first, before the loop ends.
+    """
+
+    def __init__(self, native_threads: int = DEFAULT_NATIVE_THREADS) -> None:
+        self.loop = NativeEventLoop(native_threads)
+        self.on_close: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._thread_id = 0
+        self._is_closed = False
+        self._ended = original("_thread", "allocate_lock")()
+        self._ended.acquire()
+        started = original("_thread", "allocate_lock")()
+        started.acquire()
+        original("_thread", "start_new_thread")(self._main, (started,))
+        started.acquire()
+
+    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """Run the coroutine on the loop; wait for it without stopping other greenlets or threads.
+
+        A caller that is interrupted (a killed greenlet, Ctrl-C) cancels the coroutine.
+
+        Raises:
+            RuntimeError: called on the loop's own thread (await the coroutine there), or the loop has ended.
+        """
+        if current_os_thread() == self._thread_id:
+            coroutine.close()
+            raise RuntimeError(
+                "This runs on the event loop's own thread: await the coroutine instead of blocking on it."
+            )
+        if self._is_closed:
+            coroutine.close()
+            raise RuntimeError("The event loop of this process has been shut down.")
+        call = _Call(coroutine, _GreenletWaiter() if is_gevent_patched() else _ThreadWaiter())
+        self.loop.call_soon_threadsafe(call.start, context=contextvars.copy_context())
+        try:
+            call.waiter.wait()
+        except BaseException:
+            self.call_soon(call.cancel)
+            raise
+        if call.error is not None:
+            raise call.error
+        return call.result
+
+    def call_soon(self, function: Callable[..., object], *args: Any) -> None:
+        """Have the loop call a plain function soon; from any thread."""
+        if not self._is_closed:
+            self.loop.call_soon_threadsafe(function, *args)
+
+    def close(self, timeout_seconds: float = 30) -> bool:
+        """Run the closing coroutines, cancel what is left, end the loop and its thread.
+
+        Returns:
+            False when the thread did not end in time.
+        """
+        if self._is_closed:
+            return True
+        self.run(self._wind_up(timeout_seconds / 2))
+        self._is_closed = True
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        return bool(self._ended.acquire(True, timeout_seconds / 2))
+
+    async def _wind_up(self, timeout_seconds: float) -> None:
+        while self.on_close:
+            try:
+                await asyncio.wait_for(self.on_close.pop()(), timeout_seconds)
+            except Exception as error:
+                self.loop.call_exception_handler({"message": "closing the loop", "exception": error})
+        rest = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in rest:
+            task.cancel()
+        if rest:
+            await asyncio.wait(rest, timeout=timeout_seconds)
+        await self.loop.shutdown_asyncgens()
+        await self.loop.shutdown_default_executor()
+
+    def _main(self, started: Any) -> None:
+        self._thread_id = current_os_thread()
+        asyncio.set_event_loop(self.loop)
+        self.loop.call_soon(started.release)
+        try:
+            self.loop.run_forever()
+        finally:
+            self.loop.close()
+            self._ended.release()
+
+
+_threads: dict[int, LoopThread] = {}
+_creating = original("_thread", "allocate_lock")()
+
+
+def get_loop_thread(native_threads: int = DEFAULT_NATIVE_THREADS) -> LoopThread:
+    """The loop thread of this process, started at the first use (so after a fork, in the child)."""
+    thread = _threads.get(os.getpid())
+    if thread is not None:
+        return thread
+    with _creating:
+        thread = _threads.get(os.getpid())
+        if thread is None:
+            _make_aiosqlite_native()
+            thread = _threads[os.getpid()] = LoopThread(native_threads)
+    return thread
+
+
+def close_loop_thread(timeout_seconds: float = 30) -> bool:
+    """End the loop thread of this process, if there is one; the next use starts another."""
+    thread = _threads.pop(os.getpid(), None)
+    return thread is None or thread.close(timeout_seconds)
+
+
+def _make_aiosqlite_native() -> None:
+    """Give aiosqlite real threads: it starts one per connection, which under gevent would be a greenlet."""
+    if not is_gevent_patched():
+        return
+    import aiosqlite.core
+
+    aiosqlite.core.SimpleQueue = _queue.SimpleQueue  # type: ignore[attr-defined]
+    aiosqlite.core.Thread = _NativeThread  # type: ignore[assignment,attr-defined]
+
+
+class _NativeThread:
+    """As much of `threading.Thread` as aiosqlite uses, on a real OS thread."""
+
+    def __init__(self, target: Callable[..., Any], args: tuple[Any, ...] = ()) -> None:
+        self._target = target
+        self._args = args
+        self.daemon = True
+
+    def start(self) -> None:
+        original("_thread", "start_new_thread")(self._target, self._args)
