@@ -335,12 +335,35 @@ def start_process(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Ca
         process.kill()
 
 
+# --- reports ----------------------------------------------------------------------------------------------------------
+
+ALLOWED_SKIPS = ("needs a SQL Server", "needs the AdventureWorks data")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
-    """Show the output of the test's processes when it fails."""
+    """Show the output of a failed test's processes, and fail a test that skips for want of anything else."""
     report: pytest.TestReport = yield  # type: ignore[assignment]
+    _refuse_skip(report)
     if report.failed:
         for process in item.stash.get(PROCESSES, []):
             state = "running" if process.running else f"exit code {process.returncode}"
             report.sections.append((f"{process.name} (pid {process.pid}, {state})", process.output()[-20000:]))
     return report  # type: ignore[return-value]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector: pytest.Collector) -> Iterator[None]:
+    """Fail a module that skips itself."""
+    report: pytest.CollectReport = yield  # type: ignore[assignment]
+    _refuse_skip(report)
+    return report  # type: ignore[return-value]
+
+
+def _refuse_skip(report: pytest.TestReport | pytest.CollectReport) -> None:
+    if not report.skipped or hasattr(report, "wasxfail"):
+        return
+    reason = str(report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr)
+    if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+        report.outcome = "failed"
+        report.longrepr = f"A test may skip only because it {' or '.join(ALLOWED_SKIPS)}; this one says: {reason}"
