@@ -1,0 +1,1 @@
+"""What the HTTP API answers: health, JSON, and who may ask."""
