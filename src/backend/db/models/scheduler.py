@@ -75,6 +75,8 @@ class JobExecution(Base):
         # "Is anything of this job running, or older and waiting?", asked for every execution that is due.
         Index("ix_scheduler_job_execution_job_id_status_id", "job_id", "status", "id"),
         Index("ix_scheduler_job_execution_worker_id_status", "worker_id", "status"),
+        # Lists go by time: the id of a bare Celery call is Celery's own and does not ascend.
+        Index("ix_scheduler_job_execution_created_at", "created_at"),
         TABLE_OPTIONS,
     )
 

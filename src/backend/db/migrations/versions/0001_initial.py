@@ -402,6 +402,13 @@ def upgrade() -> None:
         if_not_exists=True,
     )
     op.create_index(
+        "ix_scheduler_job_execution_created_at",
+        "scheduler_job_execution",
+        ["created_at"],
+        unique=False,
+        if_not_exists=True,
+    )
+    op.create_index(
         "ix_scheduler_job_execution_job_id_id",
         "scheduler_job_execution",
         ["job_id", "id"],
