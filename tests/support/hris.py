@@ -40,7 +40,7 @@ email = { column = "mail", lower = true }
 department_code = "dept"
 position_code = "job"
 manager_no = "boss"
-status = { column = "state", map = { A = "active", L = "on_leave", T = "left" }, default = "active" }
+status = { column = "state", map = { A = "active", L = "on_leave", T = "left" } }
 hired_on = { column = "hired", null_if = [1900-01-01, 9999-12-31] }
 extra.notes = "notes"
 """
@@ -134,7 +134,7 @@ class Hris:
 
 def employee(no: str | None, name: str | None = "Kim Example", **values: str | None) -> dict[str, str | None]:
     """A row of `emp`."""
-    return {"no": no, "name": name, **values}
+    return {"no": no, "name": name, "state": "A", **values}
 
 
 def mapping(text: str = MAPPING) -> HrisMapping:
