@@ -1,0 +1,137 @@
+"""`hrsync hris`: replicate the HRIS now, and look at the rows that could not be taken."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from backend.cli.exits import ExitCode
+from backend.cli.output import AsJson, note, show, table
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from backend.db.models.hr import QuarantinedRow
+
+app = typer.Typer(help="The HRIS: replicate it now; what could not be taken from it.", no_args_is_help=True)
+
+TASK_CODE = "hris_replication"
+
+
+@app.command("sync")
+def sync(
+    full: Annotated[bool, typer.Option("--full", help="Write the unchanged rows as well.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Apply what the deactivation guard would refuse.")] = False,
+    wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run to its end.")] = True,
+    as_json: AsJson = False,
+) -> int:
+    """Replicate the HRIS now; exit code 4 when a guard refused it."""
+    from backend.api.repositories.scheduler_repository import SchedulerRepository
+    from backend.celery_bridge import TASK_REGISTRY
+    from backend.cli.runs import send_and_show
+    from backend.cli.session import actor, run_async
+    from backend.db.maria_database import maria
+
+    params = {name: True for name, wanted in (("full", full), ("force", force)) if wanted}
+
+    async def start() -> ExitCode:
+        repository = SchedulerRepository()
+        async with maria().session() as session:
+            execution = await repository.create_execution(
+                session, task=TASK_REGISTRY[TASK_CODE], params=params, triggered_by="manual", requested_by=actor()
+            )
+            await repository.record_audit(
+                session, actor(), "task_run_requested", ("task", TASK_CODE), {"execution": execution.id} | params
+            )
+        return await send_and_show(execution, wait=wait, as_json=as_json)
+
+    return run_async(start())
+
+
+@app.command("quarantine")
+def quarantine(
+    entity: Annotated[str | None, typer.Option("--entity", help="Only of departments, positions or employees.")] = None,
+    reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")] = 100,
+    show_data: Annotated[
+        bool, typer.Option("--show-data", help="Show the rows as they were read. Personal data!")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Show the rows of the HRIS that were rejected, or kept with a warning, and why."""
+    from backend.api.repositories.quarantine_repository import QuarantineRepository
+    from backend.cli.session import run_async
+    from backend.db.maria_database import maria
+    from backend.domain.employees import Entity
+    from backend.domain.quarantine import Reason
+
+    _check_choice("--entity", entity, tuple(Entity))
+    _check_choice("--reason", reason, tuple(Reason))
+
+    async def read() -> tuple[Sequence[QuarantinedRow], Sequence[tuple[str, str, str, int]]]:
+        repository = QuarantineRepository()
+        async with maria().session() as session:
+            rows = await repository.list_entries(session, entity=entity, reason=reason, limit=limit)
+            return rows, await repository.count_entries(session)
+
+    rows, counts = run_async(read())
+    data = {
+        "items": [quarantine_record(row, show_data=show_data) for row in rows],
+        "counts": [
+            {"entity": kind, "severity": severity, "reason": why, "count": count}
+            for kind, severity, why, count in counts
+        ],
+    }
+    show(as_json, data, lambda output: _render(output, rows, counts, show_data=show_data))
+
+
+def quarantine_record(row: QuarantinedRow, *, show_data: bool) -> dict[str, Any]:
+    """An entry as JSON; the row itself only where it was asked for."""
+    names = ("entity", "source_key", "severity", "reason", "field", "message", "first_seen_at", "last_seen_at")
+    record = {name: getattr(row, name) for name in (*names, "execution_id")}
+    return record | ({"payload": row.payload} if show_data else {})
+
+
+def _check_choice(option: str, value: str | None, choices: Sequence[str]) -> None:
+    if value is not None and value not in choices:
+        raise typer.BadParameter(f"{option} {value!r} is not known. There are: {', '.join(choices)}.")
+
+
+def _render(
+    output: Console,
+    rows: Sequence[QuarantinedRow],
+    counts: Sequence[tuple[str, str, str, int]],
+    *,
+    show_data: bool,
+) -> None:
+    import json
+
+    from rich.text import Text
+
+    if not rows:
+        output.print("Nothing is in quarantine." if not counts else "Nothing in quarantine is like that.")
+        return
+    styles = {"error": "red", "warning": "yellow"}
+    output.print(
+        table(
+            ["ENTITY", "KEY", "SEVERITY", "REASON", ("WHAT AND WHAT TO DO", {"no_wrap": False, "overflow": "fold"})],
+            (
+                (
+                    row.entity,
+                    row.source_key or "-",
+                    Text(row.severity, style=styles.get(row.severity, "")),
+                    row.reason,
+                    row.message
+                    + (f"\n{json.dumps(row.payload, ensure_ascii=False, default=str)}" if show_data else ""),
+                )
+                for row in rows
+            ),
+        )
+    )
+    total = sum(count for *_, count in counts)
+    rejected = sum(count for _, severity, _, count in counts if severity == "error")
+    output.print(f"{total} entries in quarantine: {rejected} rejected, {total - rejected} kept with a warning.")
+    if len(rows) < total:
+        note(f"{len(rows)} of them are shown; --limit, --entity and --reason choose others.")
