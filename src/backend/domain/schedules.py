@@ -178,6 +178,7 @@ def parse_cron(text: str) -> str:
             f"trigger_expression = {text!r} has {len(fields)} fields: a cron line has five (minute hour day-of-month "
             "month day-of-week), such as `30 2 * * 1-5`."
         )
+    fields = [_without_idle_steps(field) for field in fields]
     try:
         first = next(CronSim(" ".join(fields), dt.datetime(2000, 1, 1)), None)  # noqa: DTZ001 - local time
     except CronSimError as error:
@@ -190,6 +191,17 @@ def parse_cron(text: str) -> str:
     if first is None:
         raise ConfigurationError(f"trigger_expression = {text!r} never fires: no day has that date.")
     return " ".join(fields)
+
+
+def _without_idle_steps(field: str) -> str:
+    """A range of one value with a step (`5-5/10`) as that value: cronsim would read it as `5/10`, from 5 to the end."""
+    terms = []
+    for term in field.split(","):
+        span, slash, step = term.partition("/")
+        begin, dash, end = span.partition("-")
+        is_one = dash and begin.lower().lstrip("0") == end.lower().lstrip("0")
+        terms.append(begin if is_one and slash and step.isdecimal() and int(step) else term)
+    return ",".join(terms)
 
 
 def parse_interval(text: str) -> int:
