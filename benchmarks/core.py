@@ -27,7 +27,7 @@ from rich.table import Table
 from sqlalchemy import text
 
 from backend.utils.identifiers import new_id
-from tests.conftest import _migrate, _new_mariadb_database
+from tests.support.databases import create_mariadb_database, migrate_database
 from tests.support.processes import Process
 from tests.support.project import PROJECT_ROOT
 from tests.support.spine import Spine
@@ -275,8 +275,8 @@ def memory_mib(process: Process) -> float:
 def bench(scale: float) -> Iterator[CoreBench]:
     """A bench on the servers of the environment (`python -m tests.support.servers` starts them)."""
     with tempfile.TemporaryDirectory(prefix="hrsync-bench-") as folder:
-        _, url = _new_mariadb_database(os.environ["TEST_MARIADB_URL"])
-        _migrate(url)
+        url = create_mariadb_database(os.environ["TEST_MARIADB_URL"])
+        migrate_database(url)
         redis_url = os.environ["TEST_REDIS_URL"]
         os.environ |= {
             "MARIA_URL": url, "CELERY_BROKER_URL": redis_url, "TASK_MODULES": "tests.support.probe_tasks",

@@ -6,16 +6,12 @@ its own. Every test runs in an empty working directory with no setting of hrsync
 
 from __future__ import annotations
 
-import asyncio
-import concurrent.futures
 import itertools
 import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
-from typing import Any
 
-import pymysql
 import pytest
 import redis
 from sqlalchemy.engine import make_url
@@ -24,9 +20,16 @@ from backend.db.biostar_database import biostar
 from backend.db.database import Database
 from backend.db.hris_database import hris
 from backend.db.maria_database import maria
-from backend.db.migrate import seed_rows, upgrade
+from backend.db.migrate import seed_rows
 from backend.db.models import Base
 from backend.settings import Settings, get_settings
+from tests.support.databases import (
+    connect_mariadb,
+    create_mariadb_database,
+    drop_mariadb_database,
+    make_database,
+    migrate_database,
+)
 from tests.support.processes import Process
 from tests.support.project import ADVENTUREWORKS, PROJECT_ROOT
 from tests.support.servers import MariaDBServer, RedisServer
@@ -81,7 +84,7 @@ def mariadb_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a MariaDB server on which the tests may create databases."""
     given = os.environ.get("TEST_MARIADB_URL")
     if given:
-        yield given.rstrip("/")
+        yield given
         return
     with MariaDBServer(tmp_path_factory.mktemp("mariadb")) as server:
         yield server.url
@@ -142,56 +145,12 @@ def mssql_url() -> str:
 # --- databases --------------------------------------------------------------------------------------------------------
 
 
-def make_database(url: str) -> Database:
-    """hrsync's own database at the URL."""
-    return Database("hrsync database", "MARIA_URL", url)
-
-
-def _migrate(url: str) -> None:
-    async def run() -> None:
-        database = make_database(url)
-        try:
-            await upgrade(database)
-        finally:
-            await database.dispose()
-
-    # In a thread of its own: a fixture may be made while the test's loop is running in this one.
-    with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        thread.submit(lambda: asyncio.run(run())).result()
-
-
-def _mariadb_connection(server: str, **options: Any) -> pymysql.Connection[Any]:
-    url = make_url(server)
-    return pymysql.connect(
-        host=url.host or "127.0.0.1",
-        port=url.port or 3306,
-        user=url.username,
-        password=url.password or "",
-        autocommit=True,
-        **options,
-    )
-
-
-def _drop_mariadb_database(server: str, name: str) -> None:
-    with _mariadb_connection(server) as connection, connection.cursor() as cursor:
-        # A process that the test left behind must not block the drop for ever.
-        cursor.execute("SET lock_wait_timeout = 10")
-        cursor.execute(f"DROP DATABASE IF EXISTS `{name}`")
-
-
-def _new_mariadb_database(server: str) -> tuple[str, str]:
-    name = f"hrsync_test_{os.getpid()}_{next(_numbers)}"
-    with _mariadb_connection(server) as connection, connection.cursor() as cursor:
-        cursor.execute(f"CREATE DATABASE `{name}` CHARACTER SET utf8mb4")
-    return name, f"{server}/{name}"
-
-
 @pytest.fixture
 def empty_mariadb_url(mariadb_server: str) -> Iterator[str]:
     """The URL of a new MariaDB database without tables."""
-    name, url = _new_mariadb_database(mariadb_server)
+    url = create_mariadb_database(mariadb_server)
     yield url
-    _drop_mariadb_database(mariadb_server, name)
+    drop_mariadb_database(url)
 
 
 @pytest.fixture
@@ -209,7 +168,7 @@ def empty_url(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def _migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("sqlite") / "template.db"
-    _migrate(f"sqlite+aiosqlite:///{path}")
+    migrate_database(f"sqlite+aiosqlite:///{path}")
     return path
 
 
@@ -224,7 +183,7 @@ def sqlite_url(_migrated_sqlite: Path, tmp_path: Path) -> str:
 @pytest.fixture
 def mariadb_url(empty_mariadb_url: str) -> str:
     """The URL of a migrated, empty MariaDB database of this test alone (slower than `database`; for processes)."""
-    _migrate(empty_mariadb_url)
+    migrate_database(empty_mariadb_url)
     return empty_mariadb_url
 
 
@@ -236,16 +195,15 @@ def database_url(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="session")
 def _shared_mariadb_url(mariadb_server: str) -> Iterator[str]:
-    name, url = _new_mariadb_database(mariadb_server)
-    _migrate(url)
+    url = create_mariadb_database(mariadb_server)
+    migrate_database(url)
     yield url
-    _drop_mariadb_database(mariadb_server, name)
+    drop_mariadb_database(url)
 
 
 @pytest.fixture
 def _emptied_mariadb_url(_shared_mariadb_url: str) -> str:
-    url = make_url(_shared_mariadb_url)
-    with _mariadb_connection(_shared_mariadb_url, database=url.database) as connection, connection.cursor() as cursor:
+    with connect_mariadb(_shared_mariadb_url) as connection, connection.cursor() as cursor:
         cursor.execute("SET innodb_lock_wait_timeout = 10, foreign_key_checks = 0")
         cursor.execute("BEGIN")
         for table in Base.metadata.sorted_tables:

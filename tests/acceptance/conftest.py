@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import _migrate, _new_mariadb_database
+from tests.support.databases import create_mariadb_database, migrate_database
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.spine import Spine
 
@@ -31,8 +31,8 @@ def fragile_spine(
     tmp_path: Path, private_mariadb: MariaDBServer, private_redis: RedisServer
 ) -> Iterator[tuple[Spine, MariaDBServer, RedisServer]]:
     """Processes on servers of their own, which the test may stop."""
-    _, url = _new_mariadb_database(private_mariadb.url)
-    _migrate(url)
+    url = create_mariadb_database(private_mariadb.url)
+    migrate_database(url)
     system = Spine(tmp_path, url, private_redis.url)
     yield system, private_mariadb, private_redis
     _show(system)

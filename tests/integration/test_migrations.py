@@ -13,7 +13,7 @@ from backend.db.database import Database
 from backend.db.migrate import current_revision, head_revision, is_up_to_date, pending_differences, upgrade
 from backend.db.models import Base, ExecutionStatus, Lease
 from backend.errors import PermanentError
-from tests.conftest import make_database
+from tests.support.databases import make_database
 
 UPGRADE = """
 import asyncio, sys
