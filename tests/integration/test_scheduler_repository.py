@@ -59,7 +59,7 @@ async def test_an_unknown_status_code_is_answered_with_the_known_ones(database: 
     """The error for a wrong code lists the right ones."""
     async with database.session() as session:
         with pytest.raises(
-            NotFoundError, match="'done'.*pending, running, success, failed, cancelled, missed, skipped"
+            NotFoundError, match=r"'done'.*pending, running, success, failed, cancelled, missed, skipped"
         ):
             await REPOSITORY.get_execution_status_by_code(session, "done")
 

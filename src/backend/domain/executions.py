@@ -55,7 +55,8 @@ class RowCounts:
     def __add__(self, other: RowCounts) -> RowCounts:
         return RowCounts(
             **{
-                name: None if (a := getattr(self, name)) is None and (b := getattr(other, name)) is None
+                name: None
+                if getattr(self, name) is None and getattr(other, name) is None
                 else (getattr(self, name) or 0) + (getattr(other, name) or 0)
                 for name in COUNT_NAMES
             }
@@ -274,9 +275,7 @@ def transition(outcome: Succeeded | RetryIn | Failed | TimedOut | Cancelled | In
         case Cancelled(reason=reason):
             return Transition(status=Status.CANCELLED, outcome=code, reason=reason)
         case Interrupted(reason=reason):
-            return Transition(
-                status=Status.PENDING, outcome=code, reason=reason, delay_seconds=0, burns_attempt=False
-            )
+            return Transition(status=Status.PENDING, outcome=code, reason=reason, delay_seconds=0, burns_attempt=False)
 
 
 def plan_rescue(
