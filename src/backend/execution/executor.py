@@ -142,7 +142,8 @@ class Executor:
             self._deadline.cancel()
         self.interrupt_all()
         deadline = time.monotonic() + self._settings.db_timeout_seconds
-        while self._runs and time.monotonic() < deadline:
+        # Runs end in many places, and this happens once in the life of a process: look rather than be told.
+        while self._runs and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         if self._pulse is not None:
             self._pulse.cancel()
