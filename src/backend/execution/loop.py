@@ -42,10 +42,13 @@ class NativeThreads:
         call.future.add_done_callback(lambda future: self._on_future_done(call, future))
         self._unfinished += 1
         self._calls.put(call)
+        self._grow()
+        return call.future
+
+    def _grow(self) -> None:
         if self._threads < min(self._unfinished, self._limit + self._abandoned):
             self._threads += 1
             original("_thread", "start_new_thread")(self._work, ())
-        return call.future
 
     def close(self) -> None:
         """Let the threads end when they have done what was submitted."""
@@ -73,6 +76,7 @@ class NativeThreads:
     def _on_future_done(self, call: _NativeCall, future: asyncio.Future[Any]) -> None:
         if future.cancelled() and not call.is_done:
             self._abandoned += 1
+            self._grow()
 
 
 class _NativeCall:
@@ -112,6 +116,16 @@ class NativeEventLoop(asyncio.SelectorEventLoop):
             return super().run_in_executor(executor, func, *args)
         self._check_closed()  # type: ignore[attr-defined]
         return self._native_threads.submit(func, args)
+
+    def _check_thread(self) -> None:
+        # asyncio's debug mode compares thread identifiers, which under gevent are those of greenlets.
+        if self.is_running() and current_os_thread() != self._os_thread:
+            raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the current one.")
+
+    def run_forever(self) -> None:
+        """As in asyncio."""
+        self._os_thread = current_os_thread()
+        super().run_forever()
 
     async def getaddrinfo(
         self,
