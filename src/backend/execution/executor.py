@@ -317,7 +317,8 @@ class Executor:
     async def _claim_many(self, requests: Sequence[ClaimRequest]) -> Sequence[ClaimedRun | None]:
         async with self._session() as session:
             claimed = await self._repository.claim(session, requests, self.worker, uuid.uuid4().hex)
-        return [claimed.get(request.execution_id) for request in requests]
+        # Popped: two deliveries of one execution may be in the same batch, and only one of them has it.
+        return [claimed.pop(request.execution_id, None) for request in requests]
 
     async def _finish_many(self, ends: Sequence[RunEnd]) -> Sequence[bool]:
         async with self._session() as session:
