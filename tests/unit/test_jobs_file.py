@@ -10,10 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from backend.domain.executions import RetryPolicy
-from backend.domain.jobs import Blackout, CatchUp, JobSpec, Overlap
+from backend.domain.jobs import Blackout, JobSpec
 from backend.domain.jobs_file import JobsFileError, format_jobs_file, parse_jobs_file
-from backend.domain.schedules import DstRule
 from backend.execution.task_spec import TaskSpec, parameters_of
+from tests.support.job_specs import JSON_VALUES, job_specs
 
 
 async def _sync(run: Any, *, full: bool = False, since: dt.date | None = None, limit: int = 0) -> None: ...
@@ -236,57 +236,10 @@ def test_the_message_is_in_the_form_of_a_compiler() -> None:
     ]
 
 
-TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=30)
-VALUES = st.recursive(
-    st.none()
-    | st.booleans()
-    | st.integers(-(2**63), 2**63 - 1)
-    | st.floats(allow_nan=False, allow_infinity=False)
-    | TEXTS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXTS, inner, max_size=3),
-    max_leaves=8,
-)
-INSTANTS = st.datetimes(dt.datetime(1990, 1, 1), dt.datetime(2100, 1, 1), timezones=st.just(dt.UTC))
-TRIGGERS = st.sampled_from(
-    [
-        ("cron", "30 2 * * 1-5"),
-        ("cron", "@daily"),
-        ("interval", "15m"),
-        ("interval", "7"),
-        ("date", "2026-05-01T08:00:00"),
-    ]
-)
+PARAMS = st.just({}) | st.builds(lambda value: {"value": value}, JSON_VALUES)
 
 
-@st.composite
-def _specs(draw: st.DrawFn) -> JobSpec:
-    kind, expression = draw(TRIGGERS)
-    starts_at, ends_at = sorted((draw(INSTANTS), draw(INSTANTS)))
-    return JobSpec(
-        code=draw(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,20}", fullmatch=True)),
-        task_code="anything",
-        trigger_kind=kind,
-        trigger_expression=expression,
-        name=draw(TEXTS),
-        description=draw(TEXTS),
-        params=draw(st.just({}) | st.builds(lambda value: {"value": value}, VALUES)),
-        timezone=draw(st.sampled_from(["UTC", "Europe/Berlin", "Asia/Kathmandu"])),
-        dst_rule=draw(st.sampled_from(DstRule)).value,
-        jitter_seconds=draw(st.sampled_from([0, 0.5, 30, 60, 5400, 86_400])),
-        starts_at=draw(st.none() | st.just(starts_at)),
-        ends_at=draw(st.none() | st.just(ends_at)),
-        max_runs=draw(st.none() | st.integers(1, 2**31 - 1)),
-        blackouts=draw(
-            st.just(()) | st.builds(lambda reason: (Blackout(start=starts_at, end=ends_at, reason=reason),), TEXTS)
-        ),
-        catch_up=draw(st.sampled_from(CatchUp)).value,
-        max_lateness_seconds=draw(st.sampled_from([0, 1.5, 3600, 86_400])),
-        overlap=draw(st.sampled_from(Overlap)).value,
-        enabled=draw(st.booleans()),
-    )
-
-
-@given(st.lists(_specs(), max_size=3, unique_by=lambda spec: spec.code))
+@given(st.lists(job_specs("anything", PARAMS), max_size=3, unique_by=lambda spec: spec.code))
 def test_what_is_written_is_read_back_the_same(specs: list[JobSpec]) -> None:
     """Writing jobs and reading them again gives the same jobs."""
     assert parse_jobs_file(format_jobs_file(specs), TASKS) == specs

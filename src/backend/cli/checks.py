@@ -10,7 +10,7 @@ import sys
 import tempfile
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from urllib.parse import SplitResult, parse_qs, unquote, urlsplit
+from urllib.parse import urlsplit
 
 from sqlalchemy import select, text
 
@@ -21,7 +21,6 @@ from backend.services.check_hris import Finding, Level
 from backend.settings import Settings, get_settings
 
 CHECK_TIMEOUT_SECONDS = 20.0
-_SMTP_TIMEOUT_SECONDS = 10.0
 _CLOCK_WARNING_SECONDS = 2.0
 _CLOCK_ERROR_SECONDS = 60.0
 _OLDEST_MARIADB = (10, 6)
@@ -51,6 +50,7 @@ async def check_installation() -> list[Finding]:
         "broker": check_broker,
         "mail": check_mail,
         "disk": check_disk,
+        "jobs file": check_jobs_file,
         "jobs": check_jobs,
         "scheduler": check_processes,
     }
@@ -252,6 +252,16 @@ def odbc_problem(database: Database) -> tuple[str, str] | None:
     return None
 
 
+async def _has_tables(database: Database) -> bool:
+    """Whether the database can be asked for jobs; where it cannot, its own check says why."""
+    from backend.db.migrate import is_up_to_date
+
+    try:
+        return _missing_file(database) is None and await is_up_to_date(database)
+    except HrsyncError:
+        return False
+
+
 def _missing_file(database: Database) -> str | None:
     # SQLite would create an empty file where there is none.
     path = database.url.database
@@ -282,73 +292,53 @@ async def check_broker(settings: Settings) -> list[Finding]:
 
 
 async def check_mail(settings: Settings) -> list[Finding]:
-    """Whether the mail server takes the login, or the maildir can be written to; no message is sent."""
+    """Whether the mail server takes login and sender, or the maildir can be written to; no message is sent."""
+    from backend.domain.mail import MailContent, OutgoingMail
+    from backend.resources import mailer
+
+    recipient = (*settings.mail_summary_to, settings.mail_from)[0]
+    trial = OutgoingMail(
+        id=0,
+        recipient=recipient,
+        content=MailContent(subject="", text=""),
+        message_id="",
+        created_at=dt.datetime.now(dt.UTC),
+        attempts=1,
+    )
+    async with mailer() as client:
+        refusal = await client.prepare(trial)
     url = urlsplit(settings.smtp_url.get_secret_value())
-    found = [await _check_smtp(url)] if url.scheme in ("smtp", "smtps") else _check_maildir(url)
+    where = f"the maildir {url.path.removeprefix('/')}" if url.scheme == "maildir" else f"{url.scheme}://{url.hostname}"
+    if refusal is not None:
+        return [_error("mail", f"{where} does not take mail for {recipient}: {refusal.reason}", "Check MAIL_FROM.")]
+    found = [_ok("mail", f"{where} takes mail from {settings.mail_from}")]
     if not settings.mail_summary_to:
         found.append(_ok("mail summary", "nobody gets the summary of HRIS runs (MAIL_SUMMARY_TO is empty)"))
     return found
 
 
-def _check_maildir(url: SplitResult) -> list[Finding]:
-    if url.scheme != "maildir" or not url.path.strip("/"):
-        return [
-            _error(
-                "mail", "SMTP_URL is neither smtp://, smtps:// nor maildir:///FOLDER", ".env.example shows each form."
-            )
-        ]
-    folder = Path(unquote(url.path.removeprefix("/")))
-    place = _existing(folder)
-    if not place.is_dir() or not os.access(place, os.W_OK):
-        return [_error("mail", f"the maildir {folder} cannot be written to", "Change its owner, or SMTP_URL.")]
-    return [_ok("mail", f"messages are put into the maildir {folder}")]
+async def check_jobs_file(settings: Settings) -> list[Finding]:
+    """Whether the jobs file is valid, where there is one."""
+    from backend.celery_bridge import TASK_REGISTRY
+    from backend.domain.jobs_file import parse_jobs_file
+
+    path = settings.config_file("jobs.toml")
+    if not path.is_file():
+        return []
+    specs = parse_jobs_file(path.read_text(encoding="utf-8"), TASK_REGISTRY, file_name=str(path))
+    return [_ok("jobs file", f"{path}: {len(specs)} jobs, all valid")]
 
 
-async def _check_smtp(url: SplitResult) -> Finding:
-    import aiosmtplib
-
-    is_tls = url.scheme == "smtps"
-    port = url.port or (465 if is_tls else 587 if url.username else 25)
-    where = f"{url.scheme}://{url.hostname}:{port}"
-    wants_starttls = parse_qs(url.query).get("starttls", [""])[0].lower()
-    client = aiosmtplib.SMTP(
-        hostname=url.hostname or "localhost",
-        port=port,
-        username=unquote(url.username) if url.username else None,
-        password=unquote(url.password) if url.password else None,
-        use_tls=is_tls,
-        start_tls=None if is_tls or not wants_starttls else wants_starttls in ("1", "true", "yes"),
-        timeout=_SMTP_TIMEOUT_SECONDS,
-    )
-    try:
-        async with client:
-            await client.noop()
-    except aiosmtplib.SMTPAuthenticationError as error:
-        return _error("mail", f"{where} refused the login: {error.message}", "Check user and password in SMTP_URL.")
-    except (aiosmtplib.SMTPException, OSError) as error:
-        return _error("mail", f"{where}: {error}", "Check host, port and encryption in SMTP_URL, and the firewall.")
-    return _ok("mail", f"{where} answers" + (" and takes the login" if url.username else ""))
-
-
-async def check_jobs(settings: Settings) -> list[Finding]:
-    """Whether the jobs file and the jobs in the database are valid."""
+async def check_jobs(_: Settings) -> list[Finding]:
+    """Whether the jobs in the database are valid."""
     from backend.api.repositories.job_rows import spec_of
     from backend.api.repositories.scheduler_repository import SchedulerRepository
     from backend.celery_bridge import TASK_REGISTRY
     from backend.db.maria_database import maria
     from backend.domain.jobs import validate_job
-    from backend.domain.jobs_file import parse_jobs_file
 
-    findings = []
-    path = settings.config_file("jobs.toml")
-    if path.is_file():
-        try:
-            specs = parse_jobs_file(path.read_text(encoding="utf-8"), TASK_REGISTRY, file_name=str(path))
-            findings.append(_ok("jobs file", f"{path}: {len(specs)} jobs, all valid"))
-        except HrsyncError as error:
-            findings.append(_error("jobs file", str(error)))
-    if _missing_file(maria()):
-        return findings
+    if not await _has_tables(maria()):
+        return []
     async with maria().session() as session:
         jobs = await SchedulerRepository().list_jobs(session)
     wrong = []
@@ -360,10 +350,10 @@ async def check_jobs(settings: Settings) -> list[Finding]:
                 _error("jobs", f"{job.code}: {error}", "Mend it in the jobs file and run `hrsync jobs apply`.")
             )
     if wrong:
-        return [*findings, *wrong]
+        return wrong
     if not jobs:
-        return [*findings, _warning("jobs", "nothing is scheduled", "Run `hrsync jobs apply FILE`.")]
-    return [*findings, _ok("jobs", f"{len(jobs)} scheduled, all valid")]
+        return [_warning("jobs", "nothing is scheduled", "Run `hrsync jobs apply FILE`.")]
+    return [_ok("jobs", f"{len(jobs)} scheduled, all valid")]
 
 
 async def check_processes(_: Settings) -> list[Finding]:
@@ -371,7 +361,7 @@ async def check_processes(_: Settings) -> list[Finding]:
     from backend.cli.follow import read_vitals, scheduler_leads
     from backend.db.maria_database import maria
 
-    if _missing_file(maria()):
+    if not await _has_tables(maria()):
         return []
     vitals = await read_vitals()
     findings = []

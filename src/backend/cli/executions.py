@@ -122,6 +122,8 @@ def show_logs(
             output.print(log_text(line), soft_wrap=True)
         if not lines:
             note("It logged nothing so far.")
+        elif len(lines) == limit:
+            note(f"These are the first {limit} lines; --limit shows more.")
 
     show(as_json, {"items": [log_record(line) for line in lines]}, render)
     return ExitCode.DONE

@@ -6,9 +6,9 @@ import datetime as dt
 import itertools
 import json
 import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from rich.console import Console
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from backend.api.repositories.scheduler_repository import SavedJob
     from backend.db.models.scheduler import Job, JobExecution
     from backend.domain.jobs import JobSpec
 
@@ -82,21 +81,20 @@ def apply_jobs(
 
     path = file or _default_file()
     specs = parse_jobs_file(_read_file(path), TASK_REGISTRY, file_name=str(path))
-    saved, pruned = run_async(save_jobs(specs, prune=prune, dry_run=dry_run, actor=actor()))
+    applied = run_async(save_jobs(specs, prune=prune, dry_run=dry_run, actor=actor()))
     data = {
         "file": str(path),
         "dry_run": dry_run,
         "jobs": [
             {
-                "code": item.job.code,
-                "outcome": item.outcome.value,
+                "code": item.code,
+                "outcome": item.outcome,
                 "changes": {name: {"from": old, "to": new} for name, (old, new) in item.changes.items()},
             }
-            for item in saved
-        ]
-        + [{"code": code, "outcome": "pruned", "changes": {}} for code in pruned],
+            for item in applied
+        ],
     }
-    show(as_json, data, lambda output: _render_applied(output, saved, pruned, dry_run=dry_run))
+    show(as_json, data, lambda output: _render_applied(output, applied, dry_run=dry_run))
 
 
 @app.command("export")
@@ -239,10 +237,16 @@ def next_job_fires(
 # --- the work ---------------------------------------------------------------------------------------------------------
 
 
-async def save_jobs(
-    specs: Sequence[JobSpec], *, prune: bool, dry_run: bool, actor: str
-) -> tuple[list[SavedJob], list[str]]:
-    """Save the jobs in one transaction; what happened to each, and the codes of those that were deleted."""
+class AppliedJob(NamedTuple):
+    """What happened to a job: created, updated, unchanged or pruned; the changed fields with old and new value."""
+
+    code: str
+    outcome: str
+    changes: Mapping[str, tuple[Any, Any]]
+
+
+async def save_jobs(specs: Sequence[JobSpec], *, prune: bool, dry_run: bool, actor: str) -> list[AppliedJob]:
+    """Save the jobs in one transaction, with `prune` delete all others; what happened to each."""
     from backend.api.repositories.scheduler_repository import SchedulerRepository
     from backend.celery_bridge import TASK_REGISTRY
     from backend.db.maria_database import maria
@@ -250,13 +254,14 @@ async def save_jobs(
     repository = SchedulerRepository()
     async with maria().session() as session:
         saved = [await repository.save_job(session, spec, tasks=TASK_REGISTRY, actor=actor) for spec in specs]
+        applied = [AppliedJob(item.job.code, item.outcome.value, item.changes) for item in saved]
         wanted = {spec.code for spec in specs}
         gone = [job.code for job in await repository.list_jobs(session) if job.code not in wanted] if prune else []
         for code in gone:
             await repository.delete_job(session, code, tasks=TASK_REGISTRY, actor=actor)
         if dry_run:
             await session.rollback()
-    return saved, gone
+    return [*applied, *(AppliedJob(code, "pruned", {}) for code in gone)]
 
 
 def parse_params(texts: Sequence[str]) -> dict[str, Any]:
@@ -437,26 +442,24 @@ def _render_job(output: Console, job: Job, now: dt.datetime) -> None:
     )
 
 
-def _render_applied(output: Console, saved: list[SavedJob], pruned: list[str], *, dry_run: bool) -> None:
+def _render_applied(output: Console, applied: list[AppliedJob], *, dry_run: bool) -> None:
     styles = {"created": "green", "updated": "yellow", "unchanged": "dim", "pruned": "red"}
     from rich.text import Text
 
-    rows = [(item.job.code, item.outcome.value, _changes_text(item)) for item in saved]
-    rows += [(code, "pruned", "") for code in pruned]
-    if rows:
+    if applied:
         output.print(
             table(
                 ["JOB", "", ("CHANGES", {"no_wrap": False, "overflow": "fold"})],
-                ((code, Text(outcome, style=styles[outcome]), changes) for code, outcome, changes in rows),
+                ((item.code, Text(item.outcome, style=styles[item.outcome]), _changes_text(item)) for item in applied),
             )
         )
-    counts = {word: sum(row[1] == word for row in rows) for word in styles}
+    counts = {word: sum(item.outcome == word for item in applied) for word in styles}
     output.print(", ".join(f"{count} {word}" for word, count in counts.items() if count) or "The file has no jobs.")
     if dry_run:
         note("Nothing was changed (--dry-run).")
 
 
-def _changes_text(item: SavedJob) -> str:
+def _changes_text(item: AppliedJob) -> str:
     return "\n".join(
         f"{name}: {json.dumps(old, ensure_ascii=False, default=str)} -> "
         f"{json.dumps(new, ensure_ascii=False, default=str)}"
