@@ -69,7 +69,8 @@ def create_app(
         settings=settings,
         overview=repository,
         readiness=Readiness(checks, timeout_seconds=check_timeout_seconds),
-        tasks=tasks or {},
+        # Not asked whether it is empty: that would import every task before the first answer.
+        tasks={} if tasks is None else tasks,
         scheduler_silent_after_seconds=scheduler_silent,
         worker_silent_after_seconds=worker_silent,
     )

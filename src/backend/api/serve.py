@@ -56,29 +56,28 @@ async def run_api(
     Raises:
         ConfigurationError: the address is not this machine's alone and no good token is set, or it cannot be bound.
     """
-    listener = bind(settings)
-    database = reading_database(settings)
-    app = create_app(database, settings, tasks=TASK_REGISTRY)
-    server = _Server(
-        uvicorn.Config(
-            app,
-            http="h11",
-            ws="none",
-            lifespan="off",
-            log_config=None,
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            limit_concurrency=_CONNECTIONS,
-            timeout_keep_alive=20,
-            timeout_graceful_shutdown=_GRACE_SECONDS,
-        )
-    )
     owns_process = stop is None
     stop = stop or asyncio.Event()
-    url = url_of(listener)
     async with contextlib.AsyncExitStack() as stack:
+        listener = stack.enter_context(bind(settings))
+        url = url_of(listener)
+        database = reading_database(settings)
         stack.push_async_callback(database.dispose)
+        server = _Server(
+            uvicorn.Config(
+                create_app(database, settings, tasks=TASK_REGISTRY),
+                http="h11",
+                ws="none",
+                lifespan="off",
+                log_config=None,
+                log_level="warning",
+                access_log=False,
+                server_header=False,
+                limit_concurrency=_CONNECTIONS,
+                timeout_keep_alive=20,
+                timeout_graceful_shutdown=_GRACE_SECONDS,
+            )
+        )
         if owns_process:
             stack.enter_context(_stop_on_signals(stop))
         serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -244,7 +244,7 @@ def error_page(request: Request, problem: Problem) -> Response:
 _ERROR_TITLES = {
     HTTPStatus.NOT_FOUND: "There is no such page",
     HTTPStatus.CONFLICT: "That is not clear",
-    HTTPStatus.SERVICE_UNAVAILABLE: "The database does not answer",
+    HTTPStatus.SERVICE_UNAVAILABLE: "The database cannot be read",
     HTTPStatus.INTERNAL_SERVER_ERROR: "Something went wrong here",
 }
 

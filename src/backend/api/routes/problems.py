@@ -11,7 +11,15 @@ from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
-from backend.errors import ConflictError, GuardError, HrsyncError, NotFoundError, TransientError
+from backend.errors import (
+    ConfigurationError,
+    ConflictError,
+    GuardError,
+    HrsyncError,
+    NotFoundError,
+    PermanentError,
+    TransientError,
+)
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -80,6 +88,9 @@ _STATUSES: dict[type[HrsyncError], HTTPStatus] = {
     ConflictError: HTTPStatus.CONFLICT,
     GuardError: HTTPStatus.FORBIDDEN,
     TransientError: HTTPStatus.SERVICE_UNAVAILABLE,
+    # Reading fails for good only where the database is not set up; mended, the same request succeeds.
+    PermanentError: HTTPStatus.SERVICE_UNAVAILABLE,
+    ConfigurationError: HTTPStatus.SERVICE_UNAVAILABLE,
 }
 # Python changed this phrase between its versions.
 _TITLES = {HTTPStatus.UNPROCESSABLE_ENTITY: "Unprocessable Content"}

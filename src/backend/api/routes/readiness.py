@@ -12,7 +12,7 @@ from backend.api.repositories.overview_repository import OverviewRepository
 from backend.api.routes.reading import reading
 from backend.db.database import Database
 from backend.db.migrate import current_revision, head_revision
-from backend.errors import HrsyncError
+from backend.errors import ConfigurationError, HrsyncError, PermanentError
 from backend.utils.structured_logger import get_structured_logger
 
 CHECK_TIMEOUT_SECONDS = 2.5
@@ -105,7 +105,11 @@ def standard_checks(
 
     async def check_database() -> CheckResult:
         begun = time.perf_counter()
-        found, wanted = await current_revision(database), head_revision()
+        try:
+            found, wanted = await current_revision(database), head_revision()
+        except (ConfigurationError, PermanentError) as error:
+            mend = " A new one is made by: hrsync db upgrade" if database.dialect == "sqlite" else ""
+            return CheckResult(state=CheckState.FAILED, detail=f"{error}{mend}")
         milliseconds = (time.perf_counter() - begun) * 1000
         if found != wanted:
             what = "has no tables of hrsync" if found is None else f"is at revision {found}, not {wanted}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
 from collections.abc import Sequence
 from http import HTTPStatus
@@ -151,6 +152,8 @@ async def list_workers(context: Context) -> models.WorkerList:
 @router.get("/tasks", tags=["jobs"])
 async def list_tasks(context: Context) -> models.TaskList:
     """What can be scheduled, with the JSON Schema of its parameters."""
+    # The first look imports the modules of the tasks, which takes a while.
+    tasks = await asyncio.to_thread(lambda: list(context.tasks.items()))
     return models.TaskList(
         items=[
             models.Task(
@@ -162,7 +165,7 @@ async def list_tasks(context: Context) -> models.TaskList:
                 max_attempts=task.max_attempts,
                 parameters=task.parameter_schema(),
             )
-            for _, task in sorted(context.tasks.items())
+            for _, task in sorted(tasks)
         ]
     )
 
