@@ -322,8 +322,8 @@ def _parse_date(item: Field, text: str, date_format: str | None) -> str:
 def to_text(value: object) -> str:
     """The text of a driver's value: numbers without an empty fraction, dates as ISO 8601, a bit as 0 or 1."""
     match value:
-        case bool():
-            return "1" if value else "0"
+        case int():
+            return str(int(value))  # True is 1
         case decimal.Decimal():
             text = format(value, "f")
             return text.rstrip("0").rstrip(".") if "." in text else text
