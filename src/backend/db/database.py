@@ -20,6 +20,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 
+from backend.db.odbc import discard_odbc, guard_odbc
 from backend.errors import ConfigurationError, PermanentError, TransientError
 
 DRIVERS = ("mysql+aiomysql", "mssql+aioodbc", "sqlite+aiosqlite")
@@ -115,6 +116,23 @@ class Database:
             except BaseException:
                 with contextlib.suppress(DBAPIError):
                     await session.rollback()
+                raise
+            finally:
+                await _close(session)
+
+    @contextlib.asynccontextmanager
+    async def reader(self, *, timeout_seconds: float | None = None) -> AsyncIterator[AsyncSession]:
+        """A session that only reads: it takes no write lock (which on SQLite would wait for every writer).
+
+        Raises:
+            TransientError, PermanentError: as in `session`.
+        """
+        async with self._translated(), _deadline(timeout_seconds):
+            session = AsyncSession(self.engine.execution_options(read_only=True), expire_on_commit=False)
+            try:
+                yield session
+            except asyncio.CancelledError:
+                await _discard(session)
                 raise
             finally:
                 await _close(session)
@@ -215,7 +233,8 @@ def _listen_sqlite(database: Database, engine: AsyncEngine) -> None:
 
     @event.listens_for(engine.sync_engine, "begin")
     def on_begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN" if database.read_only else "BEGIN IMMEDIATE")
+        is_reader = database.read_only or connection.get_execution_options().get("read_only")
+        connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
 
 
 def _let_aiomysql_write_bytes() -> None:
@@ -249,20 +268,13 @@ def _listen_mssql(database: Database, engine: AsyncEngine) -> None:
             with contextlib.suppress(Exception):  # a driver without the attribute: the task's own time limit remains
                 connection._connection._conn.timeout = int(database._statement_timeout_seconds)
 
-    # A cancelled call may leave a native thread inside the driver; closing would wait for it. Let the close wait in
-    # a thread of its own and forget the connection.
+        guard_odbc(connection._connection)
+
     def terminate(connection: Any) -> None:
-        raw, connection._connection._conn = connection._connection._conn, None
-        if raw is not None:
-            asyncio.get_running_loop().run_in_executor(None, _close_raw, raw)
+        discard_odbc(connection._connection)
 
     engine.sync_engine.dialect.has_terminate = True
     engine.sync_engine.dialect.do_terminate = terminate  # type: ignore[method-assign,assignment]
-
-
-def _close_raw(connection: Any) -> None:
-    with contextlib.suppress(Exception):  # nobody can do anything about a close that failed
-        connection.close()
 
 
 _LISTENERS: dict[str, Callable[[Database, AsyncEngine], None]] = {
@@ -350,6 +362,6 @@ def _advice(database: Database, code: object, text: str) -> str | None:  # noqa:
         return "the disk is full: make room, and the next run goes on where this one stopped"
     if "unable to open database file" in low:
         return f"the file or its folder is missing or not permitted (process user id {os.getuid()})"
-    if "no such table" in low or code == 1146:
-        return "the table is missing; for hrsync's own database run: hrsync db upgrade"
+    if ("no such table" in low or code == 1146) and database.setting == "MARIA_URL":
+        return "the table is missing; run: hrsync db upgrade"
     return None
