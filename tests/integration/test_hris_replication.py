@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select, text, update
+from sqlalchemy import event, select, text, update
 
 from backend.adapters.hris_source import DatabaseHrisSource
 from backend.adapters.mapping_file import load_hris_mapping
@@ -410,6 +410,26 @@ async def test_a_source_that_is_not_there_is_transient(database: Database) -> No
         await replicate(source, database)
 
     assert "secret" not in str(caught.value)
+
+
+async def test_a_full_disk_leaves_the_previous_state(hris: Hris, sqlite_database: Database) -> None:
+    """When the disk is full the run says so, and the next one, with room, finishes the job."""
+    await hris.fill(staff(2000))
+    async with sqlite_database.session() as session:
+        pages = await session.scalar(text("PRAGMA page_count"))
+    await sqlite_database.dispose()
+
+    def limit(connection: Any, _record: Any) -> None:
+        connection.cursor().execute(f"PRAGMA max_page_count = {pages + 20}")
+
+    event.listen(sqlite_database.engine.sync_engine, "connect", limit)
+    with pytest.raises(PermanentError, match="the disk is full: make room"):
+        await replicate(hris.reader, sqlite_database)
+    assert [] == await read_table(sqlite_database, Employee, "id")
+
+    await sqlite_database.dispose()
+    report = await replicate(hris.reader, sqlite_database)
+    assert 2000 == report.counts.inserted
 
 
 async def test_two_runs_do_not_interleave(hris: Hris, database: Database) -> None:
