@@ -240,7 +240,11 @@ class _Demo:
             if groups:
                 _say(self._output, f"{title}:", style="bold")
                 self._output.print(
-                    table(["ENTITY", "REASON", "FIELD", ("ROWS", {"justify": "right"}), "FOR EXAMPLE"], groups)
+                    table(
+                        ["ENTITY", "REASON", "FIELD", ("ROWS", {"justify": "right"}), "FOR EXAMPLE"],
+                        groups,
+                        flexible=("FIELD", "FOR EXAMPLE"),
+                    )
                 )
                 self._output.print()
         rejected = sum(row.severity == "error" for row in rows)

@@ -231,6 +231,7 @@ def render_executions(output: Console, rows: list[JobExecution], now: dt.datetim
                 )
                 for row in rows
             ),
+            flexible=("JOB", "WHAT"),
         )
     )
 

@@ -167,23 +167,27 @@ class LiveView:
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", markup=False),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=30 if output.width > 100 else 12),
             MofNCompleteColumn(),
             TimeElapsedColumn(),
             TextColumn("{task.fields[message]}", markup=False),
             console=output,
-            transient=True,
         )
+        # What the other columns leave of the line.
+        self._message_length = max(output.width - 75, 24)
         self._task = self.progress.add_task("", total=None, message="")
 
     def state(self, execution: JobExecution) -> None:
-        """Moves the bar."""
+        """Moves the bar; a run that did its work leaves it full."""
+        done, total = execution.progress_current or 0, execution.progress_total
+        if execution.status == Status.SUCCESS:
+            done = total = max(done, total or 0, 1)
         self.progress.update(
             self._task,
             description=f"{execution.job_code or execution.task_code} {execution.status}",
-            completed=execution.progress_current or 0,
-            total=execution.progress_total,
-            message=(execution.progress_message or "")[:40],
+            completed=done,
+            total=total,
+            message=(execution.progress_message or "")[: self._message_length],
         )
 
     def log(self, lines: Sequence[ExecutionLog]) -> None:

@@ -408,7 +408,13 @@ def _render_jobs(output: Console, jobs: list[Job], last: dict[int, JobExecution]
                 when(run.finished_at, now) if run else "",
             )
 
-    output.print(table(["JOB", "STATE", "SCHEDULE", "ZONE", "NEXT", "LAST", "ENDED"], rows()))
+    output.print(
+        table(
+            ["JOB", "STATE", "SCHEDULE", "ZONE", "NEXT", "LAST", "ENDED"],
+            rows(),
+            flexible=("SCHEDULE", "ZONE", "ENDED"),
+        )
+    )
 
 
 def _render_job(output: Console, job: Job, now: dt.datetime) -> None:

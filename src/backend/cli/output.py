@@ -21,6 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs, w
 SHORT_ID_LENGTH = 8
 # Narrower than this a table says nothing; wider it cannot be read. Not a terminal: as wide as useful.
 _LEAST_WIDTH, _MOST_WIDTH = 80, 120
+_WIDEST_COLUMN = 40
 STATUS_STYLES: Mapping[str, str] = {
     "pending": "cyan",
     "running": "blue",
@@ -116,19 +117,33 @@ def status_text(status: str) -> Text:
     return Text(status, style=STATUS_STYLES.get(status, ""))
 
 
-def table(columns: Sequence[str | tuple[str, Mapping[str, Any]]], rows: Iterable[Sequence[Any]]) -> Table:
-    """A plain table; a column is its title, or title and options of rich. Texts are taken literally."""
+def table(
+    columns: Sequence[str | tuple[str, Mapping[str, Any]]],
+    rows: Iterable[Sequence[Any]],
+    *,
+    flexible: Sequence[str] = (),
+) -> Table:
+    """A plain table; a column is its title, or title and options of rich. Texts are taken literally.
+
+    Args:
+        flexible: titles of the columns that are cut where the table is too wide; without any, the last one.
+    """
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     made = Table(box=box.SIMPLE_HEAD, show_edge=False, pad_edge=False, header_style="bold")
-    for column in columns:
-        title, options = (column, {}) if isinstance(column, str) else column
+    cells = [
+        [cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row] for row in rows
+    ]
+    titled = [(column, {}) if isinstance(column, str) else column for column in columns]
+    for index, (title, options) in enumerate(titled):
+        is_flexible = title in flexible if flexible else index == len(titled) - 1
+        widest = max([len(title), *(row[index].cell_len for row in cells)])
         settings: dict[str, Any] = {"overflow": "ellipsis", "no_wrap": True} | dict(options)
-        made.add_column(title, **settings)
-    for row in rows:
-        made.add_row(*(cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row))
+        made.add_column(title, min_width=min(len(title), 4) if is_flexible else min(widest, _WIDEST_COLUMN), **settings)
+    for row in cells:
+        made.add_row(*row)
     return made
 
 

@@ -1,0 +1,88 @@
+"""The demo, as somebody who has just cloned the repository runs it."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.processes import Process
+from tests.support.waiting import eventually
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def demo(start_process: Start, project_root: Path, tmp_path: Path) -> Callable[..., Process]:
+    """`demo("--once")` runs `scripts/demo` in a folder of this test."""
+
+    def start(*options: str) -> Process:
+        return start_process(
+            str(project_root / "scripts" / "demo"),
+            "--folder",
+            str(tmp_path / "demo"),
+            *options,
+            # The environment that runs this test is the one that the script would make.
+            env={"HRSYNC_SKIP_BOOTSTRAP": "1"},
+            cwd=project_root,
+        )
+
+    return start
+
+
+def counts_of(output: str, entity: str) -> list[list[int]]:
+    """Each row of numbers that was shown for the entity."""
+    rows = re.findall(rf"^{entity} +((?:[\d,]+ *){{6}})$", output, flags=re.MULTILINE)
+    return [[int(number.replace(",", "")) for number in row.split()] for row in rows]
+
+
+def test_the_demo_shows_two_replications_and_ends(demo: Callable[..., Process], tmp_path: Path) -> None:
+    """`scripts/demo --once` replicates 250 people and more through the scheduler, changes nothing the second time,
+    and exits with 0 in less than a minute."""
+    process = demo("--once")
+    assert process.wait(60) == 0
+    output = process.output()
+    first, second = counts_of(output, "employees")
+    read, inserted, updated, unchanged, deactivated, rejected = first
+    assert read >= 250
+    assert (updated, unchanged, deactivated) == (0, 0, 0)
+    assert read == inserted + rejected
+    assert second == [read, 0, 0, inserted, 0, rejected]
+    assert "Rejected, and why:" in output
+    assert re.search(r"employees +missing_value +full_name +1 +E00139", output)
+    assert "Nothing changed, so nothing was written." in output
+    assert "Traceback" not in output
+    assert "Everything was as expected" in output
+    assert len(list((tmp_path / "demo" / "mail" / "new").iterdir())) >= 1
+
+
+def test_the_demo_stays_until_it_is_interrupted(demo: Callable[..., Process]) -> None:
+    """Without --once the demo names its dashboard and stays; Ctrl-C stops everything in order, with exit code 0."""
+    process = demo()
+    process.wait_for_output("The dashboard: http://127.0.0.1:", 60)
+    process.send(signal.SIGINT)
+    assert process.wait(30) == 0
+    assert "Stopped in order." in process.output()
+    assert "Traceback" not in process.output()
+
+
+def test_an_interrupted_demo_ends_at_once(demo: Callable[..., Process]) -> None:
+    """Ctrl-C in the middle of a run ends the demo without a traceback."""
+    process = demo("--once")
+    process.wait_for_output("is scheduled for", 60)
+    process.send(signal.SIGINT)
+    assert process.wait(30) == 130
+    assert "Traceback" not in process.output()
+
+
+def test_the_demo_leaves_folders_of_others_alone(demo: Callable[..., Process], tmp_path: Path) -> None:
+    """A folder that no demo made is not emptied."""
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "precious.txt").write_text("x")
+    process = demo("--once")
+    assert process.wait(60) == 78
+    assert (tmp_path / "demo" / "precious.txt").exists()
+    eventually(lambda: "--folder" in process.output())
