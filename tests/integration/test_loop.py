@@ -14,7 +14,7 @@ PATCH = "from gevent import monkey; monkey.patch_all()\n"
 PREAMBLE = """
 import asyncio, os, sys, time
 from backend.execution.loop import close_loop_thread, get_loop_thread
-from backend.execution.native import original
+from backend.utils.native import original
 thread = get_loop_thread(8)
 """
 

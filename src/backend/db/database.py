@@ -267,7 +267,6 @@ def _listen_mssql(database: Database, engine: AsyncEngine) -> None:
         if database._statement_timeout_seconds is not None:
             with contextlib.suppress(Exception):  # a driver without the attribute: the task's own time limit remains
                 connection._connection._conn.timeout = int(database._statement_timeout_seconds)
-
         guard_odbc(connection._connection)
 
     def terminate(connection: Any) -> None:
@@ -315,10 +314,13 @@ def is_transient(error: BaseException) -> bool:
         return True
     if not isinstance(error, DBAPIError):
         return False
-    if error.connection_invalidated:
-        return True
     origin = error.orig
     code = origin.args[0] if origin is not None and origin.args else None
+    # A refused login or a missing driver also costs the connection, but only a person can mend it.
+    if code in (1044, 1045, 1049, "28000", "IM002") or "Can't open lib" in str(origin):
+        return False
+    if error.connection_invalidated:
+        return True
     if isinstance(code, int):
         return code in _MYSQL_TRANSIENT
     text = str(origin)

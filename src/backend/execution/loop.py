@@ -16,7 +16,7 @@ import weakref
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, Protocol
 
-from backend.execution.native import current_os_thread, is_gevent_patched, original
+from backend.utils.native import current_os_thread, is_gevent_patched, original
 
 DEFAULT_NATIVE_THREADS = 32
 
