@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 from backend.domain.employees import Entity, SourceRow
 from backend.domain.executions import RowCounts
+from backend.domain.mail import Deferred, Delivery, MailStatus, OutgoingMail, Refused
 from backend.domain.mapping import EntityMapping, RawRow
+from backend.domain.punches import ClockEvent, IngestState, Month, PunchBatch
 from backend.domain.quarantine import QuarantineEntry
 from backend.domain.replication import TargetState
 
@@ -138,3 +140,152 @@ class OpenSpool(Protocol):
     """Makes a spool that is gone when the block ends."""
 
     def __call__(self) -> AbstractContextManager[RowSpool]: ...
+
+
+# --- punches --------------------------------------------------------------------------------------------------------
+
+
+class PunchSource(Protocol):
+    """Reads the events of time clocks, month table by month table."""
+
+    @property
+    def name(self) -> str:
+        """What the source is called in the tables, such as `biostar`."""
+        ...
+
+    async def find_tables(self) -> Mapping[Month, str]:
+        """The month tables that exist.
+
+        Raises:
+            TransientError: the source is away.
+            PermanentError: the database is something else.
+        """
+        ...
+
+    async def fetch_events(self, table: str, after: int, limit: int) -> Sequence[ClockEvent]:
+        """The next events of the table with a number above `after`, ascending, at most `limit`.
+
+        Raises:
+            TransientError: the source is away.
+            PermanentError: the table cannot be read.
+        """
+        ...
+
+
+class PunchStore(Protocol):
+    """The punches, and how far each source has been read. One run at a time owns a source: the last that took it."""
+
+    async def take_over(self, source: str, token: str) -> IngestState:
+        """Make the run with this token the owner; an earlier one can record nothing more."""
+        ...
+
+    async def record(self, source: str, token: str, execution_id: str, batch: PunchBatch) -> int:
+        """Keep the punches that are not there yet and move the table's cursor, in one transaction.
+
+        Returns:
+            how many punches were new.
+
+        Raises:
+            ConflictError: another run has taken the source over.
+        """
+        ...
+
+    async def finish(self, source: str, token: str, execution_id: str, *, first: Month, complete: Month) -> None:
+        """Note that everything up to now has been read.
+
+        Raises:
+            ConflictError: another run has taken the source over.
+        """
+        ...
+
+
+# --- mail -----------------------------------------------------------------------------------------------------------
+
+
+class MailOutbox(Protocol):
+    """The messages to be sent. What a claim's token allows ends when the claim is given up."""
+
+    async def enqueue(
+        self,
+        *,
+        business_key: str,
+        recipient: str,
+        subject: str,
+        text: str,
+        html: str | None = None,
+        correlation_id: str | None = None,
+    ) -> int | None:
+        """Add a message and a pending execution that sends it; its id, or None when the key is there already.
+
+        Raises:
+            ConfigurationError: the recipient is no address.
+        """
+        ...
+
+    async def claim(self, token: str, message_id: int | None = None, *, resend: bool = False) -> OutgoingMail | None:
+        """Claim this pending message, or the one that is due first; None: there is none, or another was faster.
+
+        With `resend` also a failed or uncertain one.
+        """
+        ...
+
+    async def find_status(self, message_id: int) -> MailStatus | None:
+        """What has become of the message; None: there is no such message."""
+        ...
+
+    async def mark_sent(self, message_id: int, token: str) -> None:
+        """The server has it."""
+        ...
+
+    async def mark_failed(self, message_id: int, token: str, error: str) -> None:
+        """It will not be sent."""
+        ...
+
+    async def mark_uncertain(self, message_id: int, token: str, error: str) -> None:
+        """Perhaps it was sent."""
+        ...
+
+    async def release(
+        self, message_id: int, token: str, *, delay_seconds: float, error: str, counts: bool = False
+    ) -> None:
+        """Make it pending again, due after the delay; `counts`: the attempt is one of those that it has."""
+        ...
+
+    async def give_up_claims(self, token: str, *, execution_id: str, older_than_seconds: float) -> Sequence[int]:
+        """Make uncertain what was claimed long ago, or by an earlier attempt of the execution; the ids."""
+        ...
+
+
+class Mailer(Protocol):
+    """Sends messages over one connection, which is there inside the `async with` block."""
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *exc_info: object) -> None: ...
+
+    async def prepare(self, mail: OutgoingMail) -> Deferred | Refused | None:
+        """Everything that can still be taken back; None: `deliver` may follow.
+
+        Raises:
+            TransientError: the server is away.
+            ConfigurationError: it does not let us in.
+        """
+        ...
+
+    async def deliver(self, mail: OutgoingMail) -> Delivery:
+        """Hand the prepared message over. When this is interrupted, nobody knows whether it was delivered."""
+        ...
+
+
+# --- history --------------------------------------------------------------------------------------------------------
+
+
+class History(Protocol):
+    """The executions of the past and their logs."""
+
+    async def delete_executions(self, *, older_than_seconds: float, limit: int) -> int:
+        """Delete at most `limit` finished executions that old, with attempts and logs; how many (0: none is left)."""
+        ...
+
+    async def delete_logs(self, *, older_than_seconds: float, limit: int) -> int:
+        """Delete at most `limit` log lines that old; how many (0: none is left)."""
+        ...

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from backend.adapters.attendance_store import DatabaseAttendanceStore
+from backend.adapters.biostar_config import load_punch_rules
+from backend.adapters.biostar_source import Biostar2Source
 from backend.adapters.hr_store import DatabaseHrStore
 from backend.adapters.hris_source import DatabaseHrisSource
+from backend.adapters.mail_outbox import DatabaseMailOutbox
+from backend.adapters.mailer_url import make_mailer
 from backend.adapters.mapping_file import load_hris_mapping
 from backend.adapters.row_spool import open_spool
+from backend.api.repositories.history_repository import HistoryRepository
+from backend.db.biostar_database import biostar
 from backend.db.hris_database import hris
 from backend.db.maria_database import maria
+from backend.domain.jobs import TaskTraits
 from backend.domain.mapping import HrisMapping
-from backend.ports import HrisSource, HrStore, OpenSpool
+from backend.domain.punches import PunchRules
+from backend.ports import History, HrisSource, HrStore, Mailer, MailOutbox, OpenSpool, PunchSource, PunchStore
 from backend.settings import get_settings
 
 # --- HRIS -----------------------------------------------------------------------------------------------------------
@@ -35,3 +44,62 @@ def hr_store() -> HrStore:
 
 
 open_row_spool: OpenSpool = open_spool
+
+# --- punches --------------------------------------------------------------------------------------------------------
+
+
+def punch_rules() -> tuple[str, PunchRules]:
+    """The name of the source and its rules in `biostar.toml`, read anew at each call.
+
+    Raises:
+        ConfigurationError: the file is wrong.
+    """
+    ((name, rules),) = load_punch_rules(get_settings().config_file("biostar.toml")).items()
+    return name, rules
+
+
+def punch_source(name: str) -> PunchSource:
+    """BioStar."""
+    return Biostar2Source(name, biostar())
+
+
+def punch_store() -> PunchStore:
+    """The punches."""
+    return DatabaseAttendanceStore(maria())
+
+
+# --- mail -----------------------------------------------------------------------------------------------------------
+
+
+def mail_outbox(sending_task: TaskTraits) -> MailOutbox:
+    """The messages to be sent; each gets an execution of `sending_task` (that is `send_email`)."""
+    return DatabaseMailOutbox(maria(), sender=get_settings().mail_from, sending_task=sending_task)
+
+
+def mailer() -> Mailer:
+    """Sends what is in the outbox.
+
+    Raises:
+        ConfigurationError: SMTP_URL or MAIL_FROM is wrong.
+    """
+    settings = get_settings()
+    return make_mailer(settings.smtp_url.get_secret_value(), settings.mail_from)
+
+
+def summary_recipients() -> tuple[str, ...]:
+    """Who gets the summary of each HRIS run."""
+    return get_settings().mail_summary_to
+
+
+# --- history --------------------------------------------------------------------------------------------------------
+
+
+def history() -> History:
+    """The executions of the past."""
+    return HistoryRepository(maria())
+
+
+def retention_days() -> tuple[int, int]:
+    """For how many days executions, and log lines, are kept."""
+    settings = get_settings()
+    return settings.keep_executions_days, settings.keep_logs_days
