@@ -308,7 +308,7 @@ async def _close(session: AsyncSession) -> None:
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
-def is_transient(error: BaseException) -> bool:
+def is_transient(error: BaseException) -> bool:  # noqa: PLR0911 - one line per kind of cause
     """Whether the same statement may succeed later: connection lost, server away, deadlock, lock wait, time-out."""
     if isinstance(error, TimeoutError | PoolTimeoutError | ConnectionError):
         return True

@@ -17,7 +17,7 @@ async def reading(database: Database, *, timeout_seconds: float) -> AsyncIterato
     Raises:
         TransientError: the database is away or too slow.
     """
-    async with database.session(timeout_seconds=timeout_seconds) as session:
+    async with database.reader(timeout_seconds=timeout_seconds) as session:
         yield session
         # A read-only session ends with a rollback, which would empty the rows that were read.
         session.expunge_all()
