@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import datetime as dt
+
 from backend.celery_app import app
 from backend.domain.executions import RunReport
-from backend.errors import TransientError
+from backend.errors import HrsyncError, TransientError
 from backend.ports import Run
-from backend.resources import hr_store, hris_mapping, hris_source, open_row_spool
+from backend.resources import hr_store, hris_mapping, hris_source, mail_outbox, open_row_spool, summary_recipients
 from backend.services.replicate_hris import replicate_hris
+from backend.services.send_mail import queue_hris_summary
+from backend.tasks.email import send_email_task
 
 
 @app.task(
@@ -26,6 +30,20 @@ async def hris_replication_task(run: Run, *, full: bool = False, force: bool = F
 
     `full` writes the unchanged rows as well; `force` applies what the deactivation guard would refuse.
     """
-    return await replicate_hris(
+    report = await replicate_hris(
         run, hris_mapping(), source=hris_source(), store=hr_store(), open_spool=open_row_spool, full=full, force=force
     )
+    await _mail_summary(run, report)
+    return report
+
+
+async def _mail_summary(run: Run, report: RunReport) -> None:
+    """Put the summary into the outbox. The data is in: whatever is wrong with a mail must not fail the run."""
+    outbox, finished_at = mail_outbox(send_email_task), dt.datetime.now(dt.UTC)
+    for recipient in summary_recipients():
+        try:
+            await queue_hris_summary(
+                outbox, report, execution_id=run.execution_id, finished_at=finished_at, recipients=[recipient]
+            )
+        except HrsyncError as error:
+            run.log.warning("summary_mail_failed", error=str(error))
