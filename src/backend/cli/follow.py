@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from backend.api.repositories.overview_repository import OverviewRepository, Vitals
 from backend.api.repositories.scheduler_repository import SchedulerRepository
-from backend.cli.output import STATUS_STYLES, console, note, short_id
+from backend.cli.output import STATUS_STYLES, console, note, short_id, when
 from backend.db.maria_database import maria
 from backend.db.models.scheduler import ExecutionLog, JobExecution
 from backend.domain.executions import Status
@@ -99,8 +99,8 @@ async def _why_waiting(execution: JobExecution) -> str | None:
         vitals = await read_vitals()
     except TransientError as error:
         return str(error)
-    if execution.reason:
-        return f"It waits: {execution.reason}."
+    if execution.run_after > vitals.now:
+        return f"It is due at {when(execution.run_after, vitals.now)}: {execution.reason or 'not yet'}."
     if execution.dispatched_at is None and not scheduler_leads(vitals):
         return "It waits: no scheduler is running that would send it. Start `hrsync scheduler` (or `hrsync up`)."
     if not vitals.workers:

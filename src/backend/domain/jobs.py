@@ -1,6 +1,7 @@
 """A job as people write it: task, schedule, policies; and what is wrong with it.
 
-Pure. The names of the fields are the names of the columns of `scheduler_job` and of the keys in a jobs file.
+Pure. The names of the fields are the names of the columns of `scheduler_job`; how a jobs file spells them is in
+`domain.jobs_file`.
 """
 
 from __future__ import annotations
