@@ -44,7 +44,7 @@ class DatabaseHrStore:
 
     async def read_state(self, entities: Collection[Entity]) -> TargetState:
         """What the target has."""
-        async with self._database.session() as session:
+        async with self._database.reader() as session:
             # First the revisions, then the rows: what is applied in between is noticed by `apply`.
             streams = await _read_streams(session, entities)
             rows = {entity: await _read_rows(session, entity) for entity in entities}
