@@ -110,7 +110,7 @@ async def test_successful_user_events_become_punches(biostar: Biostar, database:
     ]
     assert report.counts == RowCounts(read=6, inserted=2, unchanged=0, rejected=1)
     assert report.details["ignored"] == {"not_a_success": 2, "no_user": 1}
-    assert report.summary == "2 new punches in 1 month tables; 1 events rejected."
+    assert report.summary == "2 new punches in 1 month table; 1 event rejected."
     row = await stream(database)
     assert (row.row_count, row.watermark["tables"], row.watermark["complete_month"]) == (
         2,

@@ -147,11 +147,12 @@ class _Ingest:
         if not self._tables:
             summary = f"there is no event table since {first}."
         elif counts.inserted:
-            summary = f"{counts.inserted:,} new punches in {sum(map(bool, self._tables.values()))} month tables."
+            tables = sum(map(bool, self._tables.values()))
+            summary = f"{_several(counts.inserted, 'new punch', 'es')} in {_several(tables, 'month table')}."
         else:
             summary = "no new punches."
         if counts.rejected:
-            summary = f"{summary[:-1]}; {counts.rejected:,} events rejected."
+            summary = f"{summary[:-1]}; {_several(counts.rejected, 'event')} rejected."
         text = prefix + summary
         return RunReport(
             counts=counts,
@@ -162,3 +163,7 @@ class _Ingest:
                 "rejected": {defect.value: count for defect, count in self._rejected.items()},
             },
         )
+
+
+def _several(number: int, noun: str, ending: str = "s") -> str:
+    return f"{number:,} {noun}{'' if number == 1 else ending}"
