@@ -387,9 +387,12 @@ async def test_a_standby_takes_over_when_the_leader_falls_silent(database: Datab
         await becomes_leader(service)
         assert service.health().fencing_token == 8
         await until_rows(database, 2)
-        async with database.session() as session:
-            lease = await REPOSITORY.get_lease(session)
-        assert lease.last_loop_at is not None
+
+        async def has_looped() -> bool:
+            async with database.session() as session:
+                return (await REPOSITORY.get_lease(session)).last_loop_at is not None
+
+        await eventually_async(has_looped)
     async with database.session() as session:
         assert (await REPOSITORY.get_lease(session)).holder is None
 

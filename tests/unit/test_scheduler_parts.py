@@ -16,7 +16,7 @@ from backend.scheduler.leadership import has_died_here, make_holder
 from backend.scheduler.loops import SupervisedLoop
 from backend.scheduler.rescue import SilenceWatch
 from backend.scheduler.timer import ScheduleTrigger, Timer
-from tests.support.waiting import eventually_async
+from tests.support.waiting import eventually, eventually_async
 
 
 class Clock:
@@ -70,8 +70,10 @@ def test_a_holder_of_this_machine_that_has_ended_is_known_to_be_dead() -> None:
     """A restart after a crash need not wait for the old lease to expire."""
     mine = make_holder()
     ended = subprocess.Popen([sys.executable, "-c", ""])
+    named = mine.replace(f":{os.getpid()}:", f":{ended.pid}:")
+    eventually(lambda: has_died_here(named))  # nobody has waited for it yet
     ended.wait()
-    assert has_died_here(mine.replace(f":{os.getpid()}:", f":{ended.pid}:"))
+    assert has_died_here(named)
     assert not has_died_here(mine)
     assert not has_died_here(f"another-host:1:{ended.pid}:abcd")
     assert not has_died_here("nonsense")

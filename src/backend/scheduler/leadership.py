@@ -37,12 +37,12 @@ class Leadership:
         return self._grant if time.monotonic() < self._deadline else None
 
     async def renew_or_acquire(self) -> None:
-        """Extend the lease, or try to get it.
+        """Extend the lease when a third of it has passed, or try to get it; to be called more often than that.
 
         Raises:
             TransientError: the database is away; an earlier grant runs out by itself.
         """
-        if self._grant is not None:
+        if self._grant is not None and self._deadline - time.monotonic() < self._lease_seconds * 2 / 3:
             await self._renew(self._grant)
         if self._grant is None:
             await self._acquire()
@@ -102,12 +102,13 @@ def has_died_here(holder: str) -> bool:
     if host != socket.gethostname()[:60] or namespace != _pid_namespace() or not namespace or not pid.isdecimal():
         return False
     try:
-        os.kill(int(pid), 0)
-    except ProcessLookupError:
+        # The state follows the command, which is in parentheses and may hold anything.
+        state = Path(f"/proc/{int(pid)}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
         return True
-    except OSError:
+    except (OSError, IndexError):
         return False
-    return False
+    return state in ("Z", "X")  # ended, and nobody has looked yet
 
 
 def _pid_namespace() -> str:

@@ -35,6 +35,8 @@ _logger = get_structured_logger(__name__)
 DISPATCH_BATCH = 500
 # The longest honest pass of a loop: one that waits for each time-out of a dispatch in turn.
 STALL_SECONDS = 75.0
+# How often the lease is looked at while it runs: a standby notices its end that much later at most.
+LEASE_LOOKS = 15
 # Fires follow this machine's clock, leases and due times the database's; a second or two does no harm.
 CLOCK_SKEW_SECONDS = 5.0
 _ALIVE_EVERY_SECONDS = 1.0
@@ -102,7 +104,7 @@ class SchedulerService:
         self._due: dict[int, dt.datetime] = {}
         self._is_clock_skewed = False
         sweep = settings.sweep_seconds
-        self._lead_loop = self._loop("lead", self._lead, settings.lease_seconds / 3)
+        self._lead_loop = self._loop("lead", self._lead, settings.lease_seconds / LEASE_LOOKS)
         self._reload_loop = self._loop("reload", self._reload, settings.reload_seconds)
         self._ledger_loop = self._loop("ledger", self._record_due, sweep)
         self._dispatch_loop = self._loop("dispatch", self._dispatch, sweep)
