@@ -96,7 +96,7 @@ async def test_wrong_url_says_what_to_mend(mariadb_server: str, change: dict[str
     password = str(url.password)
     wrong = url.set(**change)  # type: ignore[arg-type]
     database = Database("hrsync database", "MARIA_URL", wrong.render_as_string(hide_password=False), timeout_seconds=3)
-    with pytest.raises((TransientError, PermanentError)) as raised:
+    with pytest.raises((TransientError, ConfigurationError)) as raised:
         async with database.session():
             await (await _connection(database))
     assert said in str(raised.value)
@@ -129,7 +129,7 @@ def test_url_that_cannot_work_is_refused(url: str, said: str) -> None:
 async def test_missing_odbc_driver_names_the_package() -> None:
     """An ODBC driver that is not installed is named together with the Debian package."""
     database = Database("HRIS", "HRIS_URL", "mssql+aioodbc://u:secret@127.0.0.1/x?driver=No+Such+Driver")
-    with pytest.raises(PermanentError, match="apt install unixodbc tdsodbc") as raised:
+    with pytest.raises(ConfigurationError, match="apt install unixodbc tdsodbc") as raised:
         async with database.session() as session:
             await session.execute(text("SELECT 1"))
     assert "secret" not in str(raised.value)

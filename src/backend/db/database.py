@@ -183,7 +183,13 @@ class Database:
             if "freetds" in str(self.url.query.get("driver", "")).lower():
                 options["use_setinputsizes"] = False
         try:
-            engine = create_async_engine(self.url, connect_args=connect_args, **options)
+            engine = create_async_engine(
+                self.url,
+                connect_args=connect_args,
+                # Parameters are personal data; they stay out of the texts of errors.
+                hide_parameters=True,
+                **options,
+            )
         except (ImportError, ArgumentError) as error:
             raise ConfigurationError(
                 f"{self.setting}: the driver of {self.safe_url} cannot be loaded: {error}."
@@ -317,7 +323,7 @@ def is_transient(error: BaseException) -> bool:  # noqa: PLR0911 - one line per 
     origin = error.orig
     code = origin.args[0] if origin is not None and origin.args else None
     # A refused login or a missing driver also costs the connection, but only a person can mend it.
-    if code in (1044, 1045, 1049, "28000", "IM002") or "Can't open lib" in str(origin):
+    if _needs_a_person(code, str(origin)):
         return False
     if error.connection_invalidated:
         return True
@@ -344,7 +350,13 @@ def explain_error(database: Database, error: BaseException) -> Exception:
     message = f"{where}: {text}" + (f" -- {advice}" if advice else "")
     if is_transient(error):
         return TransientError(message)
+    if _needs_a_person(code, text):
+        return ConfigurationError(message)
     return PermanentError(message)
+
+
+def _needs_a_person(code: object, text: str) -> bool:
+    return code in (1044, 1045, 1049, "28000", "IM002") or "Can't open lib" in text
 
 
 def _advice(database: Database, code: object, text: str) -> str | None:  # noqa: PLR0911 - one line per known cause
