@@ -82,7 +82,8 @@ def send_executions(rows: Sequence[OutgoingExecution]) -> list[str]:
                 )
                 sent += 1
     except (OperationalError, CeleryOperationalError, OSError) as error:
-        _logger.warning("executions_not_sent", count=len(rows) - sent, error=str(error))
+        # The dispatcher tells an outage once; this is the detail.
+        _logger.debug("executions_not_sent", count=len(rows) - sent, error=str(error))
     return [row.id for row in rows[sent:]]
 
 

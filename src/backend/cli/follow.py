@@ -49,6 +49,7 @@ async def follow_run(execution_id: str, view: RunView) -> JobExecution:
     settings = get_settings()
     last_line = 0
     next_hint = time.monotonic() + PATIENCE_SECONDS
+    last_hint = None
     while True:
         try:
             async with maria().session(timeout_seconds=settings.db_timeout_seconds) as session:
@@ -68,8 +69,10 @@ async def follow_run(execution_id: str, view: RunView) -> JobExecution:
             return execution
         if time.monotonic() > next_hint and execution.status == Status.PENDING:
             next_hint = time.monotonic() + 15
-            if reason := await _why_waiting(execution):
+            reason = await _why_waiting(execution)
+            if reason and reason != last_hint:
                 view.hint(reason)
+            last_hint = reason
         await asyncio.sleep(POLL_SECONDS)
 
 
