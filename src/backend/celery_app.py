@@ -72,7 +72,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
 
 
 app = TrackedCelery("hrsync")
-app.config_from_object(celery_config(get_settings()))
+app.config_from_object({**celery_config(get_settings()), "task_routes": (app.route,)})
 
 
 @signals.setup_logging.connect  # type: ignore[untyped-decorator]

@@ -184,9 +184,7 @@ def test_other_pools_work_too(spine: Spine, pool: str) -> None:
 def test_direct_celery_call_is_tracked(spine: Spine) -> None:
     """`celery call` of a task by its name gets an execution row under the Celery task id."""
     spine.start_worker()
-    call = spine.start(
-        "celery", "-A", "backend.celery_app", "call", "tests.answer_task", "--kwargs", '{"value": 5}', "--queue", "hris"
-    )
+    call = spine.start("celery", "-A", "backend.celery_app", "call", "tests.answer_task", "--kwargs", '{"value": 5}')
     assert 0 == call.wait()
     execution = call.output().split()[-1]
     eventually(lambda: spine.statuses()["success"] == 1, 20)

@@ -29,7 +29,6 @@ class TrackedTask(Task):  # type: ignore[misc]
 
     abstract = True
     idempotent = True
-    queue = "default"
     max_retries: int | None = 3
     acks_late = True
     # A failed run is an expected end; its row and the log already tell it, Celery need not print a traceback.
@@ -43,7 +42,7 @@ class TrackedTask(Task):  # type: ignore[misc]
         return TaskSpec(
             code=code_of(self.name),
             name=self.name,
-            queue=self.queue,
+            queue=self.tracked_queue,
             function=body,
             parameters=parameters_of(body),
             retry=RetryPolicy(
@@ -61,8 +60,9 @@ class TrackedTask(Task):  # type: ignore[misc]
             description=inspect.cleandoc(body.__doc__ or "").partition("\n\n")[0].replace("\n", " "),
         )
 
-    # Celery enforces limits in its pools (prefork kills the process); ours are enforced by the run wrapper, so they
-    # are kept under other names and Celery sees none.
+    # Celery enforces limits in its pools (prefork kills the process), and is giving up queues as attributes of tasks;
+    # ours are enforced by the run wrapper and given to the router, so they are kept under other names.
+    tracked_queue = "default"
     tracked_soft_time_limit: float | None = None
     tracked_time_limit: float | None = None
 
@@ -75,6 +75,11 @@ class TrackedTask(Task):  # type: ignore[misc]
     def code(self) -> str:
         """What jobs and people call the task."""
         return self.spec.code
+
+    @property
+    def queue(self) -> str:
+        """The queue that its calls go to."""
+        return self.tracked_queue
 
     @property
     def description(self) -> str:
@@ -138,7 +143,14 @@ class TrackedCelery(Celery):  # type: ignore[misc]
         # `run` is handed in by us, so Celery's signature check must not ask callers for it.
         options.setdefault("bind", True)
         # Celery would wrap the body in a retry of its own, and kill processes for limits.
-        for name in ("autoretry_for", "soft_time_limit", "time_limit"):
+        for name in ("autoretry_for", "soft_time_limit", "time_limit", "queue"):
             if name in options:
                 options[f"tracked_{name}"] = options.pop(name)
         return super().task(*args, **options)
+
+    def route(self, name: str, *_: Any, **__: Any) -> dict[str, str] | None:
+        """The queue of a task by its name, also for a caller that has not imported it (`celery call`)."""
+        if name not in self.tasks:
+            self.loader.import_default_modules()
+        task = self.tasks.get(name)
+        return {"queue": task.queue} if isinstance(task, TrackedTask) else None
