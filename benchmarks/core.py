@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+import redis
 from rich.console import Console
 from rich.table import Table
 from sqlalchemy import text
@@ -182,7 +183,7 @@ close_loop_thread()
             begun = time.perf_counter()
             sent = 0
             while sent < count:
-                sent += (await dispatch_due(database, send_executions)).sent
+                sent += len((await dispatch_due(database, send_executions)).sent)
             seconds = time.perf_counter() - begun
             await database.dispose()
             return count / seconds
@@ -239,7 +240,9 @@ close_loop_thread()
         return max(10, round(number * self.scale))
 
     def empty(self) -> None:
-        """Forget all jobs and executions."""
+        """Forget all jobs, executions and messages."""
+        with redis.Redis.from_url(self.spine.env["CELERY_BROKER_URL"]) as client:
+            client.flushdb()
         self.spine.sql("DELETE FROM scheduler_job_execution")
         self.spine.sql("DELETE FROM scheduler_job")
 
