@@ -11,6 +11,7 @@ from typing import Any
 
 from celery import signals
 
+from backend.execution import redis_transport
 from backend.execution.process import begin_shutdown, get_executor, loop_thread, shut_down
 from backend.execution.tracked_task import TrackedCelery
 from backend.settings import Settings, get_settings
@@ -41,6 +42,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
         "task_serializer": "json",
         "accept_content": ["json"],
         "task_ignore_result": not settings.celery_result_backend.get_secret_value(),
+        # Without a result backend Celery would make a new object that does nothing for every greenlet.
+        "result_backend_thread_safe": not settings.celery_result_backend.get_secret_value(),
         "enable_utc": True,
         "timezone": "UTC",
         # A killed worker's message is not lost; the claim in the database makes a second delivery a no-op.
@@ -71,6 +74,7 @@ def celery_config(settings: Settings) -> dict[str, Any]:
     }
 
 
+redis_transport.install()
 app = TrackedCelery("hrsync")
 app.config_from_object({**celery_config(get_settings()), "task_routes": (app.route,)})
 

@@ -269,6 +269,8 @@ class LoopThread:
     def __init__(self, native_threads: int = DEFAULT_NATIVE_THREADS) -> None:
         self.loop = NativeEventLoop(native_threads)
         self.on_close: list[Callable[[], Coroutine[Any, Any, None]]] = []
+        self._submitted: collections.deque[tuple[_Call, contextvars.Context]] = collections.deque()
+        self._is_woken = False
         self._thread_id = 0
         self._is_closed = False
         self._ended = original("_thread", "allocate_lock")()
@@ -295,7 +297,11 @@ class LoopThread:
             coroutine.close()
             raise RuntimeError("The event loop of this process has been shut down.")
         call = _Call(coroutine, _GreenletWaiter() if is_gevent_patched() else _ThreadWaiter())
-        self.loop.call_soon_threadsafe(call.start, context=contextvars.copy_context())
+        self._submitted.append((call, contextvars.copy_context()))
+        if not self._is_woken:
+            # One wake-up (a system call) serves all calls that are submitted before the loop has got to them.
+            self._is_woken = True
+            self.loop.call_soon_threadsafe(self._start_submitted)
         try:
             call.waiter.wait()
         except BaseException:
@@ -304,6 +310,12 @@ class LoopThread:
         if call.error is not None:
             raise call.error
         return call.result
+
+    def _start_submitted(self) -> None:
+        self._is_woken = False
+        while self._submitted:
+            call, context = self._submitted.popleft()
+            context.run(call.start)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
         """Have the loop call a plain function soon; from any thread."""
