@@ -168,7 +168,11 @@ class MariaDBServer(Server):
             "--skip-test-db",
             *_as_this_user(),
         ]
-        done = subprocess.run(command, capture_output=True, check=False, preexec_fn=die_with_parent)
+        # Servers that are made at the same time would use the same names of temporary tables in a shared folder.
+        temporary = self.directory / "tmp"
+        temporary.mkdir(exist_ok=True)
+        environment = {**os.environ, "TMPDIR": str(temporary)}
+        done = subprocess.run(command, capture_output=True, check=False, env=environment, preexec_fn=die_with_parent)
         if done.returncode:
             raise ServerError(f"mariadb-install-db failed:\n{done.stdout.decode()}{done.stderr.decode()}"[-4000:])
 
@@ -177,6 +181,7 @@ class MariaDBServer(Server):
             find_program("mariadbd", "mysqld"),
             "--no-defaults",
             f"--datadir={self.directory / 'data'}",
+            f"--tmpdir={self.directory / 'tmp'}",
             f"--socket={self.directory / 's'}",
             f"--port={self.port}",
             "--bind-address=127.0.0.1",
