@@ -40,7 +40,7 @@ def hris_source() -> HrisSource:
 
 def hr_store() -> HrStore:
     """The replicated HR data."""
-    return DatabaseHrStore(maria())
+    return DatabaseHrStore(maria(), stale_after_seconds=get_settings().hris_stale_after_hours * 3600)
 
 
 open_row_spool: OpenSpool = open_spool
@@ -65,7 +65,7 @@ def punch_source(name: str) -> PunchSource:
 
 def punch_store() -> PunchStore:
     """The punches."""
-    return DatabaseAttendanceStore(maria())
+    return DatabaseAttendanceStore(maria(), stale_after_seconds=get_settings().biostar_stale_after_hours * 3600)
 
 
 # --- mail -----------------------------------------------------------------------------------------------------------

@@ -93,6 +93,14 @@ class Settings(BaseSettings):
     reload_seconds: float = Field(1, gt=0, description="How often the scheduler looks for edited jobs.")
     sweep_seconds: float = Field(1, gt=0, description="How often unsent and orphaned runs are looked for.")
 
+    # --- freshness -------------------------------------------------------------------------------------------------
+    hris_stale_after_hours: float = Field(
+        72, gt=0, description="The dashboard calls HR data stale that no replication has confirmed for so long."
+    )
+    biostar_stale_after_hours: float = Field(
+        2, gt=0, description="The dashboard calls the punches stale when no ingestion has succeeded for so long."
+    )
+
     # --- retention -------------------------------------------------------------------------------------------------
     keep_executions_days: int = Field(400, ge=1, description="Age at which cleanup_history deletes executions.")
     keep_logs_days: int = Field(90, ge=1, description="Age at which cleanup_history deletes logs of attempts.")

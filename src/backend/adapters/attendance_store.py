@@ -24,10 +24,15 @@ class DatabaseAttendanceStore:
 
     The stream's watermark holds the cursors, the first and the last complete month, and the token of the run that owns
     the source. Every transaction locks that row first, so that two runs never interleave.
+
+    Args:
+        stale_after_seconds: how long no run may have ended well before the punches are called stale; None: however
+            long.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, *, stale_after_seconds: float | None = None) -> None:
         self._database = database
+        self._stale_after_seconds = stale_after_seconds
 
     async def take_over(self, source: str, token: str) -> IngestState:
         """Make the run with this token the owner of the source."""
@@ -79,7 +84,14 @@ class DatabaseAttendanceStore:
         async with self._database.session() as session:
             stream = await _lock(session, source, token)
             watermark = {**stream.watermark, "first_month": str(first), "complete_month": str(complete)}
-            await _move(session, source, watermark, succeeded_at=db_now(), execution_id=execution_id)
+            await _move(
+                session,
+                source,
+                watermark,
+                succeeded_at=db_now(),
+                execution_id=execution_id,
+                stale_after_seconds=self._stale_after_seconds,
+            )
 
     def _ignoring(self, statement: Insert) -> Insert:
         """The insert, leaving out rows whose key is there already."""

@@ -37,10 +37,15 @@ _T = TypeVar("_T")
 
 
 class DatabaseHrStore:
-    """The HR tables of a migrated database."""
+    """The HR tables of a migrated database.
 
-    def __init__(self, database: Database) -> None:
+    Args:
+        stale_after_seconds: how old the data may become before it is called stale; None: however old.
+    """
+
+    def __init__(self, database: Database, *, stale_after_seconds: float | None = None) -> None:
         self._database = database
+        self._stale_after_seconds = stale_after_seconds
 
     async def read_state(self, entities: Collection[Entity]) -> TargetState:
         """What the target has."""
@@ -76,6 +81,11 @@ class DatabaseHrStore:
                 )
             now = (await session.execute(select(db_now()))).scalar_one()
             yield DatabaseHrWriter(connection, statements, streams, execution_id, now)
+            await connection.execute(
+                update(Stream)
+                .where(Stream.code.in_([code for code, _ in codes]))
+                .values(stale_after_seconds=self._stale_after_seconds)
+            )
 
 
 class DatabaseHrWriter:

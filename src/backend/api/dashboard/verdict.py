@@ -219,7 +219,9 @@ def _freshness(streams: Sequence[Stream], now: dt.datetime) -> str:
     unfilled = f" {plural(never, 'stream')} {'was' if never == 1 else 'were'} never filled." if never else ""
     if len(known) == 1:
         return f"One stream, updated {relative(oldest, now)}.{unfilled}"
-    return f"{len(known)} streams, each updated within its limit; the oldest {relative(oldest, now)}.{unfilled}"
+    is_limited = all(stream.stale_after_seconds is not None for stream in known)
+    within = "each updated within its limit; " if is_limited else ""
+    return f"{len(known)} streams, {within}the oldest updated {relative(oldest, now)}.{unfilled}"
 
 
 def _stale(streams: Sequence[Stream], now: dt.datetime) -> list[Reason]:
