@@ -96,8 +96,11 @@ class SchedulerService:
         self._timer = Timer(self._on_due)
         self._mirror = JobMirror(database, self._timer, timeout_seconds=self._timeout)
         self._broker = BrokerWatch(settings.celery_broker_url.get_secret_value())
+        # A gap much shorter than the time after which a run counts as lost cannot make a living run look lost; and a
+        # gap of a slow sweep must not count as one, or nothing would ever be rescued on a busy machine.
         self._silence = SilenceWatch(
-            hold_off_seconds=settings.heartbeat_seconds * 1.5, gap_seconds=settings.heartbeat_seconds
+            hold_off_seconds=settings.heartbeat_seconds * 1.5,
+            gap_seconds=max(settings.orphan_after_seconds / 2, settings.sweep_seconds * 3),
         )
         self._leadership = Leadership(database, lease_seconds=settings.lease_seconds, timeout_seconds=self._timeout)
         self._token: int | None = None
