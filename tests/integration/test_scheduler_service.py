@@ -538,7 +538,7 @@ def is_marked(server: RedisServer) -> bool:
 async def test_1000_jobs_due_in_the_same_second_all_get_their_row(
     database: Database, record_property: Callable[[str, object], None]
 ) -> None:
-    """1,000 jobs due at once become 1,000 rows, each sent once; how long it took is printed (scripts/bench has a goal)."""
+    """1,000 jobs due at once become 1,000 rows, each sent once; how long it took is printed."""
     due_at = (dt.datetime.now(dt.UTC) + dt.timedelta(seconds=5)).replace(microsecond=0)
     job = await save(database, spec_at(due_at))
     async with database.session() as session:
