@@ -9,10 +9,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import weakref
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import event
 from sqlalchemy.engine import URL, make_url
@@ -29,8 +30,19 @@ DRIVERS = ("mysql+aiomysql", "mssql+aioodbc", "sqlite+aiosqlite")
 _MYSQL_TRANSIENT = {
     1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2055,
 }  # fmt: skip
-# SQL Server: deadlock victim, lock time-out, Azure throttling and failover.
-_MSSQL_TRANSIENT = ("1205", "1222", "40501", "40613", "49918", "10928", "10929")
+# SQL Server: database in recovery, deadlock victim, lock time-out, snapshot conflict, replica not ready, shutdown,
+# upgrade in progress, Azure throttling and failover. From 20003: FreeTDS's own numbers for a connection that is gone.
+_MSSQL_TRANSIENT = {
+    921, 922, 1205, 1222, 3960, 4221, 6005, 17142, 18401, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920,
+    20003, 20004, 20006, 20009, 20017, 20047,
+}  # fmt: skip
+_LOGIN_REFUSED = {1045, 18452, 18456, 18470, 18486, 18487, 18488}
+_DATABASE_REFUSED = {911, 916, 1044, 1049, 4060, 4064}
+_READING_DENIED = {229, 230, 1142, 1143}
+_ODBC_STATES_OF_LOST_CALLS = ("40001", "HYT00", "HYT01")
+# pyodbc lists its records as "[state] text (number) (function); [state] text (number)".
+_ODBC_NUMBER = re.compile(r"\((-?\d+)\)(?= \(SQL|; \[|$)")
+_ODBC_STATE = re.compile(r"[0-9A-Z]{5}")
 
 
 class Database:
@@ -74,7 +86,8 @@ class Database:
     @property
     def safe_url(self) -> str:
         """The URL without its password, for messages."""
-        return self.url.render_as_string(hide_password=True)
+        secrets = {key: "hidden" for key in self.url.query if key.lower() in ("odbc_connect", "password", "pwd")}
+        return self.url.update_query_dict(secrets).render_as_string(hide_password=True)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -180,7 +193,7 @@ class Database:
             options["isolation_level"] = "READ COMMITTED"
         if self.dialect == "mssql":
             connect_args["timeout"] = int(self._timeout_seconds)
-            if "freetds" in str(self.url.query.get("driver", "")).lower():
+            if _is_freetds(self.url):
                 options["use_setinputsizes"] = False
         try:
             engine = create_async_engine(
@@ -199,7 +212,7 @@ class Database:
 
 
 def parse_url(name: str, setting: str, text: str) -> URL:
-    """The URL, checked.
+    """The URL, checked; for FreeTDS with the port where that driver looks for it.
 
     Raises:
         ConfigurationError: it is no URL, or its driver is not one of ours.
@@ -217,7 +230,15 @@ def parse_url(name: str, setting: str, text: str) -> URL:
         raise ConfigurationError(
             f"{setting} (the {name}) has the driver {url.drivername!r}; hrsync speaks {', '.join(DRIVERS)}."
         )
+    if _is_freetds(url) and url.port and not any(key.lower() == "port" for key in url.query):
+        # SQLAlchemy writes Server=HOST,PORT, which FreeTDS takes for the name of a host.
+        url = url.update_query_dict({"port": str(url.port)})
     return url
+
+
+def _is_freetds(url: URL) -> bool:
+    driver = f"{url.query.get('driver', '')}{url.query.get('odbc_connect', '')}".lower()
+    return url.get_backend_name() == "mssql" and ("freetds" in driver or "tdsodbc" in driver)
 
 
 # --- what each kind of database needs on every new connection -------------------------------------------------------
@@ -314,68 +335,147 @@ async def _close(session: AsyncSession) -> None:
 # --- errors ---------------------------------------------------------------------------------------------------------
 
 
+class _Cause(NamedTuple):
+    """A driver's error, taken apart.
+
+    Attributes:
+        text: the driver's own words, on one line.
+        state: the SQLSTATE of an ODBC driver; empty for the others.
+        numbers: the server's (or the driver's) error numbers.
+    """
+
+    text: str
+    state: str
+    numbers: frozenset[int]
+
+    @classmethod
+    def of(cls, error: BaseException) -> _Cause:
+        origin = getattr(error, "orig", None) or error
+        args = origin.args
+        if args and isinstance(args[0], int):
+            return cls(_one_line(str(origin)), "", frozenset({args[0]}))
+        state = next((item for item in args if isinstance(item, str) and _ODBC_STATE.fullmatch(item)), "")
+        if not state:
+            return cls(_one_line(str(origin)), "", frozenset())
+        text = _one_line(" ".join(str(item) for item in args if item != state))
+        return cls(text, state, frozenset(map(int, _ODBC_NUMBER.findall(text))))
+
+    @property
+    def is_driver_missing(self) -> bool:
+        return self.state.startswith("IM") or "Can't open lib" in self.text
+
+    @property
+    def is_certificate_refused(self) -> bool:
+        return "certificate verify failed" in self.text
+
+    @property
+    def is_tls_too_old(self) -> bool:
+        return any(word in self.text for word in ("unsupported protocol", "dh key too small", "no protocols available"))
+
+    @property
+    def is_database_refused(self) -> bool:
+        return bool(self.numbers & _DATABASE_REFUSED)
+
+    @property
+    def is_login_refused(self) -> bool:
+        return self.state == "28000" or bool(self.numbers & _LOGIN_REFUSED)
+
+    @property
+    def is_unreachable(self) -> bool:
+        return (
+            bool(self.numbers & {2002, 2003})
+            or self.state.startswith("08")
+            or (bool(self.state) and "(SQLDriverConnect)" in self.text)
+        )
+
+    @property
+    def needs_a_person(self) -> bool:
+        """Whether only a change of the settings, of the server or of the installation helps."""
+        return (
+            self.is_driver_missing
+            or self.is_certificate_refused
+            or self.is_tls_too_old
+            or self.is_database_refused
+            or self.is_login_refused
+        )
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
 def is_transient(error: BaseException) -> bool:  # noqa: PLR0911 - one line per kind of cause
     """Whether the same statement may succeed later: connection lost, server away, deadlock, lock wait, time-out."""
     if isinstance(error, TimeoutError | PoolTimeoutError | ConnectionError):
         return True
     if not isinstance(error, DBAPIError):
         return False
-    origin = error.orig
-    code = origin.args[0] if origin is not None and origin.args else None
+    cause = _Cause.of(error)
     # A refused login or a missing driver also costs the connection, but only a person can mend it.
-    if _needs_a_person(code, str(origin)):
+    if cause.needs_a_person:
         return False
-    if error.connection_invalidated:
+    if error.connection_invalidated or cause.is_unreachable:
         return True
-    if isinstance(code, int):
-        return code in _MYSQL_TRANSIENT
-    text = str(origin)
-    if isinstance(code, str):  # ODBC: SQLSTATE first
+    if cause.state:
         return (
-            code.startswith("08")
-            or code in ("40001", "HYT00", "HYT01")
-            or any(f"({number})" in text for number in _MSSQL_TRANSIENT)
-            or "database is locked" in text
+            cause.state in _ODBC_STATES_OF_LOST_CALLS
+            or bool(cause.numbers & _MSSQL_TRANSIENT)
+            or "database is locked" in cause.text
         )
-    return isinstance(error, OperationalError | InterfaceError) and "locked" in text
+    if cause.numbers:
+        return bool(cause.numbers & _MYSQL_TRANSIENT)
+    return isinstance(error, OperationalError | InterfaceError) and "locked" in cause.text
 
 
 def explain_error(database: Database, error: BaseException) -> Exception:
     """The driver's error as one of ours; the message names the system, what happened and what to do."""
-    where = f"{database.name} ({database.setting} = {database.safe_url})"
-    origin = getattr(error, "orig", None) or error
-    text = " ".join(str(origin).split())
-    code = origin.args[0] if getattr(origin, "args", None) else None
-    advice = _advice(database, code, text)
-    message = f"{where}: {text}" + (f" -- {advice}" if advice else "")
+    cause = _Cause.of(error)
+    advice = _advice(database, cause)
+    message = f"{database.name} ({database.setting} = {database.safe_url}): {cause.text}"
+    if advice:
+        message += f" -- {advice}"
     if is_transient(error):
         return TransientError(message)
-    if _needs_a_person(code, text):
+    if cause.needs_a_person:
         return ConfigurationError(message)
     return PermanentError(message)
 
 
-def _needs_a_person(code: object, text: str) -> bool:
-    return code in (1044, 1045, 1049, "28000", "IM002") or "Can't open lib" in text
-
-
-def _advice(database: Database, code: object, text: str) -> str | None:  # noqa: PLR0911 - one line per known cause
-    low = text.lower()
-    if code in (1045, "28000") or "login failed" in low:
-        return f"the server refused the login: check user and password in {database.setting}"
-    if code == 1049 or "cannot open database" in low:
-        return f"there is no such database, or this login may not use it: check the end of {database.setting}"
-    if code in (2003, 2002) or (isinstance(code, str) and code.startswith("08")):
-        return "the server cannot be reached: check host and port, the firewall, and that the server runs"
-    if "can't open lib" in low or code == "IM002" or "data source name not found" in low:
+def _advice(database: Database, cause: _Cause) -> str | None:  # noqa: PLR0911 - one branch per known cause
+    low = cause.text.lower()
+    setting = database.setting
+    if cause.is_certificate_refused:
         return (
-            "the ODBC driver is not installed: apt install unixodbc tdsodbc (driver=FreeTDS), or install Microsoft's "
-            "msodbcsql18 (driver=ODBC Driver 18 for SQL Server)"
+            "the server's certificate is not trusted here: install its CA certificate on this host, or, where the "
+            f"network is trusted, add TrustServerCertificate=yes to {setting}"
         )
+    if cause.is_tls_too_old:
+        return "the server speaks only old versions of TLS, which this host refuses: enable TLS 1.2 at the server"
+    if cause.is_driver_missing:
+        return (
+            f"the ODBC driver that {setting} names is not installed: apt install unixodbc tdsodbc (driver=FreeTDS), or "
+            "install Microsoft's msodbcsql18 (driver=ODBC Driver 18 for SQL Server)"
+        )
+    # Before the login: SQL Server says "The login failed" here too.
+    if cause.is_database_refused:
+        return f"there is no such database, or this login may not use it: check the end of {setting}"
+    if cause.is_login_refused:
+        return f"the server refused the login: check user and password in {setting}"
+    if cause.is_unreachable:
+        return "the server cannot be reached: check host and port, the firewall, and that the server runs"
+    if cause.state in ("HYT00", "HYT01"):
+        return "the statement, or the lock that it waits for, took longer than it may (SOURCE_TIMEOUT_SECONDS)"
+    if cause.state in ("HY106", "HY091"):
+        return (
+            "a column has a type that ODBC does not hand over (sql_variant, hierarchyid, geography): CAST it to "
+            "nvarchar in the query, or leave it out"
+        )
+    if cause.numbers & _READING_DENIED:
+        return f"the login of {setting} may not read this: grant it SELECT"
     if "database or disk is full" in low:
         return "the disk is full: make room, and the next run goes on where this one stopped"
     if "unable to open database file" in low:
         return f"the file or its folder is missing or not permitted (process user id {os.getuid()})"
-    if ("no such table" in low or code == 1146) and database.setting == "MARIA_URL":
+    if ("no such table" in low or 1146 in cause.numbers) and setting == "MARIA_URL":
         return "the table is missing; run: hrsync db upgrade"
     return None
