@@ -279,13 +279,14 @@ class SchedulerService:
         self._due.clear()
 
     async def _shut_down(self, tasks: Collection[asyncio.Task[None]]) -> None:
-        self._timer.stop()
         for loop in self._loops:
             loop.stop()
         _, unfinished = await asyncio.wait(tasks, timeout=_STOP_SECONDS)
         for task in unfinished:
             task.cancel()
         await asyncio.gather(*unfinished, return_exceptions=True)
+        # Only now: until their end the loops use it.
+        self._timer.stop()
         with contextlib.suppress(TransientError):  # then it runs out by itself
             await self._leadership.release()
         await self._broker.close()
