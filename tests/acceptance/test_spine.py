@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import signal
 from collections import Counter
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from backend.demo.company import write_biostar, write_hris
+from tests.support.project import PROJECT_ROOT
 from tests.support.servers import MariaDBServer, RedisServer
 from tests.support.spine import Spine
 from tests.support.waiting import eventually
@@ -234,6 +237,37 @@ def test_failures_say_what_happened(spine: Spine) -> None:
     assert "seconds: Field required" in rows["wrong"]["error_message"]
     assert ("success", 3) == (rows["flaky"]["status"], rows["flaky"]["attempt"])
     assert ["retry", "retry", "succeeded"] == spine.attempts(ids["flaky"])
+
+
+def test_the_companys_data_arrives_and_no_log_names_a_person(spine: Spine, tmp_path: Path) -> None:
+    """Jobs fire the HRIS replication and the ingestion on a gevent worker; rows tell counts, logs no names."""
+    write_hris(tmp_path / "hris.db")
+    write_biostar(tmp_path / "biostar.db", until=dt.date(2026, 11, 20))
+    spine.env |= {"HRSYNC_CONFIG_DIR": str(PROJECT_ROOT / "config"), "MAIL_SUMMARY_TO": "hr-it@example.com"}
+    jobs = [
+        spine.add_job("hris", "hris_replication", max_runs=2),
+        spine.add_job("punches", "attendance_ingest", max_runs=1, params=json.dumps({"full": True})),
+    ]
+    spine.start_worker()
+    spine.start_scheduler()
+    eventually(lambda: spine.statuses("job_id IN :jobs", jobs=tuple(jobs))["success"] == 3, 60)
+    first, second = spine.sql(
+        "SELECT rows_inserted, rows_unchanged, rows_rejected, summary FROM scheduler_job_execution "
+        "WHERE job_id = :job ORDER BY scheduled_for",
+        job=jobs[0],
+    )
+    (employees,) = spine.sql("SELECT count(*) FROM hr_employee WHERE is_active = 1")
+    assert employees[0] >= 250
+    assert first[0] == second[1]
+    assert (0, first[2]) == (second[0], second[2])
+    assert "nothing changed" in second[3]
+    (punches,) = spine.sql("SELECT rows_inserted FROM scheduler_job_execution WHERE job_id = :job", job=jobs[1])
+    assert [(punches[0],)] == spine.sql("SELECT count(*) FROM attendance_punch")
+    eventually(lambda: spine.sql("SELECT count(*) FROM mail_outbox WHERE status = 'sent'")[0][0] == 2, 30)
+    people = spine.sql("SELECT full_name, email FROM hr_employee")
+    private = {text for row in people for text in row if text} | {"hr-it@example.com"}
+    printed = "".join(process.output() for process in spine.processes)
+    assert [] == sorted(text for text in private if text in printed)
 
 
 def test_logs_and_tables_hold_no_secret(spine: Spine) -> None:
