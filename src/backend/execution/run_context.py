@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import math
 from typing import Any
 
 from backend.api.repositories.run_repository import ClaimedRun, LogLine
 from backend.domain.executions import COUNT_NAMES, RowCounts
-from backend.utils.redaction import redact
+from backend.utils.redaction import redact, redact_fields
 from backend.utils.structured_logger import get_structured_logger
 
 _logger = get_structured_logger("backend.run")
+
+_LARGEST = 2**63 - 1
 
 
 class RunContext:
@@ -55,6 +58,10 @@ class RunContext:
         self._is_dirty = False
         return dict(self.values)
 
+    def put_back_changes(self) -> None:
+        """What was taken last could not be written; it is taken again."""
+        self._is_dirty = True
+
     def close(self) -> None:
         """Note nothing more: the attempt has ended, whatever the task still does."""
         self._is_closed = True
@@ -62,7 +69,7 @@ class RunContext:
 
     def _note(self, **values: Any) -> None:
         if not self._is_closed:
-            self.values.update(values)
+            self.values.update({name: _bounded(value) for name, value in values.items()})
             self._is_dirty = True
 
 
@@ -119,7 +126,7 @@ class AttemptLog:
                 logged_at=dt.datetime.now(dt.UTC),
                 level=level,
                 event=redact(event),
-                fields={name: _plain(value) for name, value in fields.items()},
+                fields={name: _plain(value) for name, value in redact_fields(fields).items()},
             )
         )
 
@@ -129,7 +136,14 @@ def count_columns(counts: RowCounts) -> dict[str, int]:
     return {f"rows_{name}": value for name in COUNT_NAMES if (value := getattr(counts, name)) is not None}
 
 
+def _bounded(value: Any) -> Any:
+    """The value, a number within what the columns hold: one wild number must not keep the others from being written."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return max(-_LARGEST, min(int(value), _LARGEST)) if isinstance(value, int | float) else value
+
+
 def _plain(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
-    return redact(str(value))[:2000]
+    return str(value)[:2000]

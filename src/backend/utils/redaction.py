@@ -63,7 +63,12 @@ _SQL_PARAMETERS = re.compile(r"\[parameters: [^\n]*\]")
 
 
 def redact(text: str) -> str:
-    """The text without passwords (in URLs, behind words such as `password=`), e-mail addresses and SQL parameters."""
+    """The text without passwords (in URLs, behind words such as `password=`), e-mail addresses and SQL parameters.
+
+    Also without halves of characters, as file names may hold them: no stream and no database takes those.
+    """
+    if not text.isascii():
+        text = text.encode("utf-8", "replace").decode("utf-8")
     if "@" in text:
         if "://" in text:
             text = _URL_PASSWORD.sub(rf"\1{HIDDEN}@", text)
