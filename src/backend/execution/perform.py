@@ -51,7 +51,7 @@ async def perform(
         SoftTimeLimitExceeded, TimeLimitExceeded: the limit was reached.
         Exception: what the body raised.
     """
-    task = asyncio.ensure_future(body)
+    task = asyncio.ensure_future(_contain(body))
     started_at = asyncio.get_running_loop().time()
 
     async def wait(until: float | None, *, watch_stop: bool = True) -> None:
@@ -86,6 +86,16 @@ async def perform(
             left_behind.add(task)
             raise
         raise RuntimeError("The task body raised CancelledError although nobody had cancelled it.") from None
+
+
+async def _contain(body: Awaitable[Any]) -> Any:
+    """The body, kept from ending the loop and with it every other run of the process (`sys.exit` in a library)."""
+    try:
+        return await body
+    except (SystemExit, KeyboardInterrupt) as error:
+        raise RuntimeError(
+            f"The task tried to end the whole worker ({type(error).__name__}: {error}). Raise an error instead."
+        ) from error
 
 
 async def _end(
