@@ -14,7 +14,7 @@ import socket
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from backend.api.repositories.run_repository import (
@@ -33,6 +33,7 @@ from backend.domain.executions import (
     Fenced,
     Interrupted,
     Outcome,
+    Problem,
     RetryIn,
     RunReport,
     Status,
@@ -48,11 +49,14 @@ from backend.execution.perform import Stopped, Verdict, perform, problem_of
 from backend.execution.run_context import RunContext, count_columns
 from backend.execution.task_spec import TaskSpec
 from backend.settings import Settings
+from backend.utils.redaction import redact
 from backend.utils.structured_logger import bind_run_context, get_structured_logger
 
 _logger = get_structured_logger(__name__)
 
 PULSE_SECONDS = 0.5
+# A result is looked at in lists and on a page; data belongs into tables.
+LONGEST_RESULT = 1_000_000
 # How long the end of a run is kept in memory while the database is away; then the rescue has long taken over.
 FINISH_PATIENCE_SECONDS = 900.0
 
@@ -68,10 +72,14 @@ class RunRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunResult:
-    """What became of a delivered call; `status` None: it was not to be had (another delivery has it)."""
+    """What became of a delivered call; `status` None: it was not to be had (another delivery has it).
+
+    `must_come_back`: the message is the only trace of the call, so the broker has to deliver it again.
+    """
 
     execution_id: str
     status: Status | None
+    must_come_back: bool = False
     result: Any = None
     error: str | None = None
 
@@ -112,16 +120,21 @@ class Executor:
         self._left_behind: set[asyncio.Future[Any]] = set()
         self._claims: Batcher[ClaimRequest, ClaimedRun | None] = Batcher(self._claim_many)
         self._ends: Batcher[RunEnd, bool] = Batcher(self._finish_many)
-        self._pulse: asyncio.Task[None] | None = None
+        # Tokens of claims whose transaction may have been committed although its answer was lost.
+        self._doubtful: dict[str, set[str]] = {}
+        self._life: tuple[asyncio.Task[None], ...] = ()
+        self._gap_ms = 0
         self._is_stopping = False
+        self._is_interrupted = False
         self._deadline: asyncio.TimerHandle | None = None
 
     # --- life of the process ----------------------------------------------------------------------------------------
 
     def start(self) -> None:
         """Begin to send heartbeats; done by itself at the first run."""
-        if self._pulse is None:
-            self._pulse = asyncio.get_running_loop().create_task(self._beat())
+        if not self._life:
+            create = asyncio.get_running_loop().create_task
+            self._life = (create(self._beat()), create(self._keep_alive()))
 
     def begin_shutdown(self, grace_seconds: float) -> None:
         """Take nothing more; running work has `grace_seconds` to finish, then it is handed back."""
@@ -131,7 +144,8 @@ class Executor:
             _logger.info("worker_shutdown_begun", running=len(self._runs), grace_seconds=grace_seconds)
 
     def interrupt_all(self) -> None:
-        """Hand every running execution back to be run again elsewhere."""
+        """Hand every running execution back to be run again elsewhere, also those that are just being claimed."""
+        self._is_interrupted = True
         for run in list(self._runs.values()):
             run.end(Interrupted())
 
@@ -145,9 +159,10 @@ class Executor:
         # Runs end in many places, and this happens once in the life of a process: look rather than be told.
         while self._runs and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
-        if self._pulse is not None:
-            self._pulse.cancel()
-            await asyncio.wait({self._pulse})
+        if self._life:
+            for task in self._life:
+                task.cancel()
+            await asyncio.wait(self._life)
             try:
                 async with self._session() as session:
                     await self._repository.stop_worker(session, self.worker)
@@ -160,11 +175,13 @@ class Executor:
     async def execute(self, spec: TaskSpec, request: RunRequest) -> RunResult:
         """Run one delivered call to its end and record it."""
         claimed = await self._claim(spec, request)
-        if claimed is None:
+        if isinstance(claimed, RunResult):
             _logger.info("delivery_dropped", execution_id=request.execution_id, task_code=spec.code)
-            return RunResult(execution_id=request.execution_id, status=None)
+            return claimed
         context = RunContext(claimed, self._settings.attempt_log_lines)
         run = self._runs[claimed.execution_id] = _ActiveRun(claimed, context)
+        if self._is_interrupted:
+            run.end(Interrupted())
         bind_run_context(
             execution_id=claimed.execution_id,
             task_id=claimed.execution_id,
@@ -187,8 +204,9 @@ class Executor:
             context.close()
             self._runs.pop(claimed.execution_id, None)
 
-    async def _claim(self, spec: TaskSpec, request: RunRequest) -> ClaimedRun | None:
+    async def _claim(self, spec: TaskSpec, request: RunRequest) -> ClaimedRun | RunResult:
         self.start()
+        not_had = RunResult(execution_id=request.execution_id, status=None)
         direct = None
         if request.direct_params is not None:
             direct = DirectCall(
@@ -204,7 +222,7 @@ class Executor:
         pause = 0.2
         while not self._is_stopping:
             try:
-                return await self._claims(claim)
+                return await self._claims(claim) or not_had
             except TransientError as error:
                 # The message stays with us, unacknowledged, until the database is back.
                 _logger.warning("claim_delayed", execution_id=request.execution_id, error=str(error))
@@ -212,10 +230,11 @@ class Executor:
                 pause = min(pause * 2, 2.0)
         try:
             async with self._session() as session:
-                await self._repository.hand_back(session, [request.execution_id])
-        except TransientError as error:  # the dispatcher sends it again after its time-out
+                await self._repository.hand_back(session, claim)
+        except TransientError as error:  # what has a row is sent again by the dispatcher after its time-out
             _logger.warning("hand_back_failed", execution_id=request.execution_id, error=str(error))
-        return None
+            return replace(not_had, must_come_back=direct is not None)
+        return not_had
 
     async def _perform(self, spec: TaskSpec, run: _ActiveRun) -> Outcome:
         claimed = run.claimed
@@ -229,6 +248,8 @@ class Executor:
             )
             return _succeeded(spec, value)
         except Stopped as stopped:
+            if isinstance(stopped.verdict, Interrupted) and not spec.idempotent:
+                return Failed(problem=_INTERRUPTED_FOR_GOOD)
             return stopped.verdict
         except Exception as error:
             decided = classify_error(
@@ -282,9 +303,9 @@ class Executor:
         values = values | {
             "status": change.status,
             "reason": change.reason and change.reason[:500],
-            "summary": report.summary[:1000] or None,
+            "summary": redact(report.summary)[:1000] or None,
             "result": change.result if change.result is not None else (dict(report.details) or None),
-            "error_type": change.problem and change.problem.type,
+            "error_type": change.problem and change.problem.type[:200],
             "error_message": change.problem and change.problem.message,
         }
         end = RunEnd(
@@ -295,17 +316,20 @@ class Executor:
             transition=change,
             duration_ms=duration_ms,
             values=values,
+            log=run.context.log.take_lines(),
         )
-        await self._flush_log(run)
         patience = time.monotonic() + FINISH_PATIENCE_SECONDS
         pause = 0.2
         while True:
             try:
                 return await self._ends(end)
-            except TransientError as error:
+            except Exception as error:
                 if time.monotonic() > patience:
                     raise
                 _logger.warning("finish_delayed", execution_id=end.execution_id, error=str(error))
+                if not isinstance(error, TransientError):
+                    # Something in it cannot be stored: an end without that is better than a run that never ends.
+                    end = _bare(end, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, 2.0)
 
@@ -315,8 +339,18 @@ class Executor:
         return self._database.session(timeout_seconds=self._settings.db_timeout_seconds)
 
     async def _claim_many(self, requests: Sequence[ClaimRequest]) -> Sequence[ClaimedRun | None]:
-        async with self._session() as session:
-            claimed = await self._repository.claim(session, requests, self.worker, uuid.uuid4().hex)
+        ids = [request.execution_id for request in requests]
+        token = uuid.uuid4().hex
+        doubtful = {name: frozenset(self._doubtful[name]) for name in ids if name in self._doubtful}
+        try:
+            async with self._session() as session:
+                claimed = await self._repository.claim(session, requests, self.worker, token, doubtful)
+        except TransientError:
+            for name in ids:
+                self._doubtful.setdefault(name, set()).add(token)
+            raise
+        for name in ids:
+            self._doubtful.pop(name, None)
         # Popped: two deliveries of one execution may be in the same batch, and only one of them has it.
         return [claimed.pop(request.execution_id, None) for request in requests]
 
@@ -328,60 +362,81 @@ class Executor:
     # --- pulse ------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Progress, cancel requests and heartbeats of all runs; never ends by itself."""
+        """Progress, logs and cancel requests of all runs; never ends by itself."""
         clock = time.monotonic
-        next_heartbeat = clock()
-        gap_ms = 0
         while True:
             slept_at = clock()
             await asyncio.sleep(PULSE_SECONDS)
             late = clock() - slept_at - PULSE_SECONDS
-            gap_ms = max(gap_ms, round(late * 1000))
+            self._gap_ms = max(self._gap_ms, round(late * 1000))
             if late > 1:
                 _logger.warning("loop_blocked", gap_ms=round(late * 1000), runs=sorted(self._runs))
             if self._on_pulse is not None:
                 self._on_pulse()
+            # What keeps one of them from working must not keep the others.
+            for step in (self._poll_cancels, self._flush_progress, self._flush_logs):
+                try:
+                    await step()
+                except Exception as error:
+                    _logger.warning("pulse_failed", error=str(error), error_type=type(error).__name__)
+
+    async def _keep_alive(self) -> None:
+        """Heartbeats, in a task of their own: whatever else waits for the database, the living must say so."""
+        while True:
+            gap_ms, self._gap_ms = self._gap_ms, 0
+            pause = self._settings.heartbeat_seconds
             try:
-                await self._flush_progress()
-                if self._runs:
-                    await self._poll_cancels()
-                if clock() >= next_heartbeat:
-                    async with self._session() as session:
-                        await self._repository.heartbeat(
-                            session, self.worker, pool=self._pool, running=len(self._runs), loop_gap_ms=gap_ms
-                        )
-                    next_heartbeat, gap_ms = clock() + self._settings.heartbeat_seconds, 0
+                async with self._session() as session:
+                    await self._repository.heartbeat(
+                        session,
+                        self.worker,
+                        {run.claimed.execution_id: run.claimed.claim_token for run in self._runs.values()},
+                        pool=self._pool,
+                        loop_gap_ms=gap_ms,
+                    )
             except Exception as error:
-                _logger.warning("pulse_failed", error=str(error), error_type=type(error).__name__)
+                _logger.warning("heartbeat_failed", error=str(error), error_type=type(error).__name__)
+                self._gap_ms = max(self._gap_ms, gap_ms)
+                pause = min(pause, PULSE_SECONDS)
+            await asyncio.sleep(pause)
 
     async def _flush_progress(self) -> None:
-        changed = [
+        changed = {
+            run: values for run in list(self._runs.values()) if (values := run.context.take_changes()) is not None
+        }
+        if not changed:
+            return
+        progress = [
             RunProgress(execution_id=run.claimed.execution_id, claim_token=run.claimed.claim_token, values=values)
-            for run in list(self._runs.values())
-            if (values := run.context.take_changes()) is not None
+            for run, values in changed.items()
         ]
-        if changed:
+        try:
             async with self._session() as session:
-                lost = await self._repository.write_progress(session, changed)
-            for execution_id in lost:
-                if run := self._runs.get(execution_id):
-                    run.end(Fenced())
-        for run in list(self._runs.values()):
-            await self._flush_log(run)
+                lost = await self._repository.write_progress(session, progress)
+        except TransientError:
+            for run in changed:
+                run.context.put_back_changes()
+            raise
+        for run in changed:
+            if run.claimed.execution_id in lost:
+                run.end(Fenced())
 
-    async def _flush_log(self, run: _ActiveRun) -> None:
-        lines = run.context.log.take_lines()
-        if not lines:
+    async def _flush_logs(self) -> None:
+        taken = {run: lines for run in list(self._runs.values()) if (lines := run.context.log.take_lines())}
+        if not taken:
             return
         try:
             async with self._session() as session:
-                await self._repository.write_log(session, lines)
-        except Exception as error:
-            run.context.log.put_back(lines)
-            _logger.warning("attempt_log_delayed", execution_id=run.claimed.execution_id, error=str(error))
+                await self._repository.write_log(session, [line for lines in taken.values() for line in lines])
+        except TransientError:
+            for run, lines in taken.items():
+                run.context.log.put_back(lines)
+            raise
 
     async def _poll_cancels(self) -> None:
-        async with self._session() as session:
+        if not self._runs:
+            return
+        async with self._database.reader(timeout_seconds=self._settings.db_timeout_seconds) as session:
             requests = await self._repository.find_cancel_requests(session, self.worker)
         for execution_id, reason in requests.items():
             if run := self._runs.get(execution_id):
@@ -393,14 +448,35 @@ def _succeeded(spec: TaskSpec, value: Any) -> Succeeded | Failed | RetryIn:
     report = value if isinstance(value, RunReport) else RunReport()
     result = dict(report.details) or None if isinstance(value, RunReport) else value
     try:
-        json.dumps(result, allow_nan=False)
-    except (TypeError, ValueError) as error:
+        text = json.dumps(result, allow_nan=False)
+        if len(text) > LONGEST_RESULT:
+            raise ValueError(f"{len(text):,} characters, more than the {LONGEST_RESULT:,} that are kept")
+    except (TypeError, ValueError, RecursionError) as error:
         wrong = TypeError(
             f"Task {spec.code!r} returned something that JSON cannot hold ({error}). Its work is done, but its result "
             "cannot be kept: return a RunReport, or plain dicts, lists, texts and numbers."
         )
         return Failed(problem=problem_of(wrong), report=RunReport(counts=report.counts, summary=report.summary))
     return Succeeded(report=report, result=result)
+
+
+_INTERRUPTED_FOR_GOOD = Problem(
+    type="WorkerShutDown",
+    message="The worker was shut down while it ran. The task is not idempotent, so it is not run again by itself.",
+)
+
+
+def _bare(end: RunEnd, error: Exception) -> RunEnd:
+    """The same end as a failure that holds nothing of the run but the reason why the rest could not be stored."""
+    problem = Problem(
+        type=type(error).__name__, message=f"How the run ended could not be stored: {redact(str(error))[:2000]}"
+    )
+    return replace(
+        end,
+        transition=Transition(status=Status.FAILED, outcome="failed", problem=problem),
+        values={"status": Status.FAILED, "error_type": problem.type, "error_message": problem.message},
+        log=(),
+    )
 
 
 def _counts_for_log(values: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,6 +7,7 @@ import inspect
 from typing import Any
 
 from celery import Celery, Task
+from celery.exceptions import Reject
 
 from backend.domain.executions import RetryPolicy, Status
 from backend.errors import RunFailedError
@@ -108,6 +109,7 @@ class TrackedTask(Task):  # type: ignore[misc]
 
         Raises:
             RunFailedError: the run failed for good; the execution row says why.
+            Reject: the call could not be noted anywhere; the broker delivers it again.
         """
         request = self.request
         has_row = bool(request.get(ROW_HEADER) or (request.headers or {}).get(ROW_HEADER))
@@ -117,6 +119,8 @@ class TrackedTask(Task):  # type: ignore[misc]
             requested_by=None if has_row else request.get("origin"),
         )
         result: RunResult = loop_thread().run(get_executor().execute(self.spec, run_request))
+        if result.must_come_back:
+            raise Reject("the worker is shutting down and the database is away", requeue=True)
         if result.status in (Status.FAILED, Status.CANCELLED):
             raise RunFailedError(f"Execution {result.execution_id} {result.status}: {result.error}")
         return {

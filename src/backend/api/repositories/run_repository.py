@@ -7,7 +7,7 @@ take many runs at once: workers join what happens at the same time into one tran
 from __future__ import annotations
 
 import datetime as dt
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -100,7 +100,10 @@ class LogLine:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunEnd:
-    """How an attempt ended and what follows; `values` are columns of the execution (counts, result, errors)."""
+    """How an attempt ended and what follows; `values` are columns of the execution (counts, result, errors).
+
+    `log`: the last lines of the attempt's log.
+    """
 
     execution_id: str
     claim_token: str
@@ -109,15 +112,24 @@ class RunEnd:
     transition: Transition
     duration_ms: int
     values: Mapping[str, Any]
+    log: Sequence[LogLine] = ()
 
 
 class RunRepository:
     """Claim, heartbeat, progress and finish of runs."""
 
     async def claim(
-        self, session: AsyncSession, requests: Sequence[ClaimRequest], worker: WorkerIdentity, claim_token: str
+        self,
+        session: AsyncSession,
+        requests: Sequence[ClaimRequest],
+        worker: WorkerIdentity,
+        claim_token: str,
+        doubtful: Mapping[str, Collection[str]] | None = None,
     ) -> dict[str, ClaimedRun]:
         """Take what is pending and due; whoever comes second gets nothing.
+
+        Args:
+            doubtful: id -> tokens of earlier claims whose answer was lost; one of them may have succeeded.
 
         Returns:
             The claimed runs by execution id; an id that is missing was not to be had.
@@ -133,14 +145,16 @@ class RunRepository:
             "b_host": worker.host,
         }
         await connection.execute(_CLAIM, values)
-        rows = (await connection.execute(_CLAIMED, values)).all()
-        if not rows:
-            return {}
-        await connection.execute(_BEGIN_ATTEMPTS, values)
+        rows = list(await connection.execute(_CLAIMED, values))
+        if rows:
+            await connection.execute(_BEGIN_ATTEMPTS, values)
+        if doubtful:
+            found = await connection.execute(_CLAIMED_BEFORE, {"b_ids": list(doubtful)})
+            rows += [row for row in found if row.claim_token in doubtful[row.id]]
         return {
             row.id: ClaimedRun(
                 execution_id=row.id,
-                claim_token=claim_token,
+                claim_token=row.claim_token,
                 attempt=row.attempt,
                 interruptions=row.interruptions,
                 max_attempts=row.max_attempts,
@@ -155,11 +169,13 @@ class RunRepository:
             for row in rows
         }
 
-    async def hand_back(self, session: AsyncSession, execution_ids: Sequence[str]) -> None:
-        """Have pending executions that were delivered here, but not taken, sent again."""
+    async def hand_back(self, session: AsyncSession, request: ClaimRequest) -> None:
+        """Have what was delivered here, but not taken, sent again; a direct call gets its row now."""
+        if request.direct is not None:
+            await self._insert_direct(session, [request])
         await session.execute(
             update(JobExecution)
-            .where(JobExecution.id.in_(execution_ids), JobExecution.status == Status.PENDING)
+            .where(JobExecution.id == request.execution_id, JobExecution.status == Status.PENDING)
             .values(dispatched_at=None, updated_at=db_now())
             .execution_options(synchronize_session=False)
         )
@@ -203,8 +219,10 @@ class RunRepository:
         """
         owned = await self._owned(session, [(end.execution_id, end.claim_token) for end in ends])
         mine = [end for end in ends if end.execution_id in owned]
+        # An end may come twice: when the answer to its first commit was lost.
+        written = owned | await self._ended(session, [end for end in ends if end.execution_id not in owned])
         if not mine:
-            return set()
+            return written
         final = [end for end in mine if end.transition.status.is_final]
         again = [end for end in mine if not end.transition.status.is_final]
         connection = await session.connection()
@@ -231,26 +249,33 @@ class RunRepository:
                 .execution_options(synchronize_session=False)
             )
         await connection.execute(_FINISH_ATTEMPT[dialect], [_attempt_end(end, worker) for end in mine])
-        return owned
+        await self.write_log(session, [line for end in mine for line in end.log])
+        return written
 
     async def heartbeat(
         self,
         session: AsyncSession,
         worker: WorkerIdentity,
+        runs: Mapping[str, str],
         *,
         pool: str,
-        running: int,
         loop_gap_ms: int,
     ) -> None:
-        """Say that the worker lives, and with it every run that it holds."""
-        if running:
+        """Say that the worker lives, and with it the runs (id -> claim token) that it really holds.
+
+        A run that only the table gives to this worker falls silent, so that it is rescued. A row that somebody has
+        locked is passed over: it must not keep the heartbeat from the others.
+        """
+        if runs:
+            rows = await session.execute(_ALIVE, {"b_ids": sorted(runs)})
+            ids = [row.id for row in rows if row.claim_token == runs[row.id]]
             await session.execute(
                 update(JobExecution)
-                .where(JobExecution.worker_id == worker.id, JobExecution.status == Status.RUNNING)
+                .where(JobExecution.id.in_(ids))
                 .values(heartbeat_at=db_now())
                 .execution_options(synchronize_session=False)
             )
-        values = {"heartbeat_at": db_now(), "running": running, "loop_gap_ms": loop_gap_ms, "stopped_at": None}
+        values = {"heartbeat_at": db_now(), "running": len(runs), "loop_gap_ms": loop_gap_ms, "stopped_at": None}
         known = await session.execute(
             update(Worker).where(Worker.id == worker.id).values(**values).execution_options(synchronize_session=False)
         )
@@ -288,6 +313,15 @@ class RunRepository:
         rows = await connection.execute(_OWNED, {"b_ids": list(tokens)})
         return {row.id for row in rows if row.claim_token == tokens[row.id]}
 
+    async def _ended(self, session: AsyncSession, ends: Sequence[RunEnd]) -> set[str]:
+        """Which of the ends are in the table already."""
+        if not ends:
+            return set()
+        wanted = {end.execution_id: (end.claim_token, end.transition.status) for end in ends}
+        connection = await session.connection()
+        rows = await connection.execute(_ENDS, {"b_ids": list(wanted)})
+        return {row.id for row in rows if (row.claim_token, row.status) == wanted[row.id]}
+
     async def _insert_direct(self, session: AsyncSession, requests: Sequence[ClaimRequest]) -> None:
         rows = [
             {
@@ -323,7 +357,8 @@ def _insert_new(session: AsyncSession) -> Insert:
     """An INSERT that does nothing where the row is already there."""
     if session.get_bind().dialect.name == "sqlite":
         return sqlite_insert(JobExecution).on_conflict_do_nothing()
-    return mysql_insert(JobExecution).prefix_with("IGNORE")
+    # Not INSERT IGNORE, which would also cut an id that is too long, and the call would be lost.
+    return mysql_insert(JobExecution).on_duplicate_key_update(id=JobExecution.id)
 
 
 # --- statements that every run needs, built once ----------------------------------------------------------------------
@@ -350,11 +385,13 @@ _CLAIM = (
     )
 )
 _IS_CLAIMED = (_EXECUTION.c.id.in_(_IDS), _EXECUTION.c.claim_token == bindparam("b_token"))
-_CLAIMED = select(
-    _EXECUTION.c.id, _EXECUTION.c.attempt, _EXECUTION.c.interruptions, _EXECUTION.c.max_attempts,
-    _EXECUTION.c.task_code, _EXECUTION.c.job_code, _EXECUTION.c.params, _EXECUTION.c.triggered_by,
-    _EXECUTION.c.correlation_id, _EXECUTION.c.scheduled_for, _EXECUTION.c.started_at,
-).where(*_IS_CLAIMED)  # fmt: skip
+_RUN = select(
+    _EXECUTION.c.id, _EXECUTION.c.claim_token, _EXECUTION.c.attempt, _EXECUTION.c.interruptions,
+    _EXECUTION.c.max_attempts, _EXECUTION.c.task_code, _EXECUTION.c.job_code, _EXECUTION.c.params,
+    _EXECUTION.c.triggered_by, _EXECUTION.c.correlation_id, _EXECUTION.c.scheduled_for, _EXECUTION.c.started_at,
+)  # fmt: skip
+_CLAIMED = _RUN.where(*_IS_CLAIMED)
+_CLAIMED_BEFORE = _RUN.where(_EXECUTION.c.id.in_(_IDS), _EXECUTION.c.status == Status.RUNNING).with_for_update()
 _BEGIN_ATTEMPTS = insert(_ATTEMPT).from_select(
     ["execution_id", "attempt", "claim_token", "worker_id", "worker_host", "started_at"],
     select(
@@ -367,6 +404,13 @@ _OWNED = (
     .where(_EXECUTION.c.id.in_(_IDS), _EXECUTION.c.status == Status.RUNNING)
     .with_for_update()
 )
+
+_ALIVE = (
+    select(_EXECUTION.c.id, _EXECUTION.c.claim_token)
+    .where(_EXECUTION.c.id.in_(_IDS), _EXECUTION.c.status == Status.RUNNING)
+    .with_for_update(skip_locked=True)
+)
+_ENDS = select(_EXECUTION.c.id, _EXECUTION.c.claim_token, _EXECUTION.c.status).where(_EXECUTION.c.id.in_(_IDS))
 
 # --- ends of many runs in one statement -------------------------------------------------------------------------------
 #
