@@ -9,7 +9,7 @@ import functools
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator, model_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from backend.errors import ConfigurationError
@@ -57,7 +57,9 @@ class Settings(BaseSettings):
     task_modules: Annotated[tuple[str, ...], NoDecode] = Field(
         (), description="Further Python modules that define tasks of your own; comma-separated."
     )
-    redis_url: SecretStr = Field(SecretStr(""), description="Redis for anything beside the broker; empty: the broker.")
+    redis_url: SecretStr = Field(
+        SecretStr(""), description="Redis, when CELERY_BROKER_URL is not set: then it is the broker as well."
+    )
 
     # --- mail ------------------------------------------------------------------------------------------------------
     smtp_url: SecretStr = Field(
@@ -125,6 +127,13 @@ class Settings(BaseSettings):
             raise ConfigurationError(
                 f"The settings are wrong ({problems}). Mend the environment or the .env file; see .env.example."
             ) from None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _broker_is_redis(cls, values: dict[str, Any]) -> dict[str, Any]:
+        if values.get("redis_url") and not values.get("celery_broker_url"):
+            return values | {"celery_broker_url": values["redis_url"]}
+        return values
 
     @field_validator("mail_summary_to", "task_modules", mode="before")
     @classmethod

@@ -94,3 +94,11 @@ def test_a_wrong_database_url_names_its_setting(
         database()
 
     assert "geheim" not in str(raised.value)
+
+
+def test_redis_is_the_broker_unless_another_is_named(settings_env: Callable[..., Settings]) -> None:
+    """REDIS_URL alone makes Redis the broker; CELERY_BROKER_URL has the last word."""
+    redis = "redis://127.0.0.1:6379/3"
+    assert redis == settings_env(redis_url=redis).celery_broker_url.get_secret_value()
+    named = settings_env(redis_url=redis, celery_broker_url="memory://")
+    assert "memory://" == named.celery_broker_url.get_secret_value()
