@@ -289,7 +289,8 @@ def _listen_mysql(database: Database, engine: AsyncEngine) -> None:
 
 
 def _listen_mssql(database: Database, engine: AsyncEngine) -> None:
-    @event.listens_for(engine.sync_engine, "connect")
+    # First of all listeners: SQLAlchemy's own asks the server for its version, and may be cancelled while it waits.
+    @event.listens_for(engine.sync_engine, "connect", insert=True)
     def on_connect(connection: Any, _record: Any) -> None:
         if database._statement_timeout_seconds is not None:
             with contextlib.suppress(Exception):  # a driver without the attribute: the task's own time limit remains
