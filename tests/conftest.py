@@ -26,7 +26,9 @@ from backend.settings import Settings, get_settings
 from tests.support.databases import (
     connect_mariadb,
     create_mariadb_database,
+    create_mssql_database,
     drop_mariadb_database,
+    drop_mssql_database,
     make_database,
     migrate_database,
 )
@@ -134,8 +136,8 @@ def worker_number() -> int:
 
 
 @pytest.fixture(scope="session")
-def mssql_url() -> str:
-    """The URL of a SQL Server database for tests."""
+def mssql_server() -> str:
+    """The URL of a SQL Server on which the tests may create databases."""
     url = os.environ.get("TEST_MSSQL_URL")
     if not url:
         pytest.skip("needs a SQL Server: set TEST_MSSQL_URL")
@@ -154,6 +156,14 @@ def empty_mariadb_url(mariadb_server: str) -> Iterator[str]:
 
 
 @pytest.fixture
+def mssql_url(mssql_server: str) -> Iterator[str]:
+    """The URL of a new SQL Server database without tables."""
+    url = create_mssql_database(mssql_server)
+    yield url
+    drop_mssql_database(url)
+
+
+@pytest.fixture
 def empty_sqlite_url(tmp_path: Path) -> str:
     """The URL of a SQLite database that does not exist yet."""
     return f"sqlite+aiosqlite:///{tmp_path / f'empty-{next(_numbers)}.db'}"
@@ -163,6 +173,13 @@ def empty_sqlite_url(tmp_path: Path) -> str:
 def empty_url(request: pytest.FixtureRequest) -> str:
     """The URL of a database without tables, on each engine."""
     return str(request.getfixturevalue(f"empty_{request.param}_url"))
+
+
+@pytest.fixture(params=["sqlite", "mariadb", pytest.param("mssql", marks=pytest.mark.mssql)])
+def source_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a database without tables, on each engine that a source may be on."""
+    fixture = "mssql_url" if request.param == "mssql" else f"empty_{request.param}_url"
+    return str(request.getfixturevalue(fixture))
 
 
 @pytest.fixture(scope="session")

@@ -39,9 +39,9 @@ async def hris(empty_sqlite_url: str) -> AsyncIterator[Hris]:
 
 
 @pytest.fixture
-async def any_hris(empty_url: str) -> AsyncIterator[Hris]:
-    """A source on SQLite and on MariaDB."""
-    source = Hris(empty_url)
+async def any_hris(source_url: str) -> AsyncIterator[Hris]:
+    """A source on every engine."""
+    source = Hris(source_url)
     yield source
     await source.dispose()
 

@@ -35,9 +35,9 @@ NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
 
 @pytest.fixture
-async def biostar(empty_url: str) -> AsyncIterator[Biostar]:
+async def biostar(source_url: str) -> AsyncIterator[Biostar]:
     """A BioStar without events, on each engine."""
-    source = Biostar(empty_url)
+    source = Biostar(source_url)
     await source.install()
     yield source
     await source.dispose()
@@ -104,9 +104,10 @@ async def test_successful_user_events_become_punches(biostar: Biostar, database:
     )
     report = await ingest(biostar, database)
 
+    table = biostar.table_name("202611")
     assert await punches(database) == [
-        ("t_lg202611", "1", "10001", dt.datetime(2026, 11, 2, 7, 58, tzinfo=dt.UTC), Direction.IN),
-        ("t_lg202611", "5", "李", dt.datetime(2026, 11, 2, 16, 30, 5, tzinfo=dt.UTC), Direction.OUT),
+        (table, "1", "10001", dt.datetime(2026, 11, 2, 7, 58, tzinfo=dt.UTC), Direction.IN),
+        (table, "5", "李", dt.datetime(2026, 11, 2, 16, 30, 5, tzinfo=dt.UTC), Direction.OUT),
     ]
     assert report.counts == RowCounts(read=6, inserted=2, unchanged=0, rejected=1)
     assert report.details["ignored"] == {"not_a_success": 2, "no_user": 1}
@@ -114,7 +115,7 @@ async def test_successful_user_events_become_punches(biostar: Biostar, database:
     row = await stream(database)
     assert (row.row_count, row.watermark["tables"], row.watermark["complete_month"]) == (
         2,
-        {"t_lg202611": 6},
+        {table: 6},
         "2026-11",
     )
     assert row.succeeded_at is not None
@@ -152,8 +153,8 @@ async def test_late_uploads_are_found(biostar: Biostar, database: Database) -> N
     report = await ingest(biostar, database)
     assert report.counts.inserted == 2
     assert {table for table, *_ in (await punches(database))} == {
-        "t_lg202608", "t_lg202609", "t_lg202610", "t_lg202611",
-    }  # fmt: skip
+        biostar.table_name(month) for month in ("202608", "202609", "202610", "202611")
+    }
     assert (await ingest(biostar, database, rules=PunchRules(rescan_months=3))).counts.inserted == 1
 
 
@@ -328,9 +329,9 @@ async def test_a_source_that_goes_away_is_transient(private_mariadb: MariaDBServ
     await biostar.dispose()
 
 
-async def test_another_database_is_told_from_biostar(empty_url: str, sqlite_database: Database) -> None:
+async def test_another_database_is_told_from_biostar(source_url: str, sqlite_database: Database) -> None:
     """A database without BioStar's tables is refused with a word about the right one."""
-    source = Biostar(empty_url)
+    source = Biostar(source_url)
     async with source.writer.session() as session:
         await session.execute(text("CREATE TABLE t_login (id INT)"))
     with pytest.raises(PermanentError, match="no BioStar 2 database"):
@@ -342,7 +343,7 @@ async def test_a_missing_column_is_named(biostar: Biostar, sqlite_database: Data
     """An event table of another form is refused, naming the column."""
     async with biostar.writer.session() as session:
         await session.execute(text("CREATE TABLE t_lg202611 (EVTLGUID INT PRIMARY KEY, DEVDT INT, USRID VARCHAR(32))"))
-    with pytest.raises(PermanentError, match="DEVUID"):
+    with pytest.raises(PermanentError, match=r"(?i)DEVUID"):
         await ingest(biostar, sqlite_database)
 
 
@@ -394,19 +395,3 @@ async def test_the_task_takes_over_the_company(
     assert expected > 10_000
     assert (report.counts.inserted, report.counts.rejected, again.counts.inserted) == (expected, 0, 0)
     assert await count(database) == (expected, expected)
-
-
-@pytest.mark.mssql
-async def test_sql_server_is_read(mssql_url: str, sqlite_database: Database) -> None:
-    """The upper-case tables of a BioStar on SQL Server are found and read in batches."""
-    biostar = Biostar(mssql_url)
-    await biostar.install()
-    try:
-        await biostar.add("202610", *series("2026-10-02 08:00", 25))
-        await biostar.add("202611", *series("2026-11-02 08:00", 25))
-        assert (await ingest(biostar, sqlite_database)).counts.inserted == 50
-        assert (await ingest(biostar, sqlite_database)).counts.inserted == 0
-        assert {table for table, *_ in (await punches(sqlite_database))} == {"T_LG202610", "T_LG202611"}
-    finally:
-        await biostar.drop()
-        await biostar.dispose()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, String, Table, insert
+from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Unicode, insert
 
 from backend.adapters.biostar_source import Biostar2Source
 from backend.db.database import Database
@@ -43,11 +43,6 @@ class Biostar:
             if events:
                 await connection.execute(insert(self._tables[month]), list(events))
 
-    async def drop(self) -> None:
-        """Remove what was made."""
-        async with self.writer.engine.begin() as connection:
-            await connection.run_sync(self._metadata.drop_all)
-
     async def dispose(self) -> None:
         """Close the connections."""
         await self.reader.dispose()
@@ -60,7 +55,7 @@ class Biostar:
             self._metadata,
             Column("EVTLGUID", Integer, primary_key=True, autoincrement=True),
             Column("SRVDT", DateTime),
-            Column("USRID", String(32)),
+            Column("USRID", Unicode(32)),
             *(Column(name, Integer) for name in names),
         )
 
