@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from sqlalchemy.engine import make_url
 
 from backend.adapters.hris_source import DatabaseHrisSource
 from backend.adapters.mapping_file import load_hris_mapping, parse_hris_mapping
@@ -15,6 +17,7 @@ from backend.db.models import Department, Employee, Position, QuarantinedRow
 from backend.domain.employees import Entity
 from backend.domain.mapping import HrisMapping
 from backend.services.check_hris import check_hris
+from tests.support.adventureworks import install_adventureworks
 from tests.support.hris import load_tsv, read_table, replicate
 
 FILES = {
@@ -23,8 +26,10 @@ FILES = {
     "EmployeeDepartmentHistory": "employee_department_history",
     "EmailAddress": "email_address",
 }
-# The data comes as text in tables without a schema; only these spellings of the example belong to SQL Server's own.
+# Elsewhere than on SQL Server the data comes as text in tables without a schema: these spellings are that server's own.
 SPELLINGS = {"HumanResources.": "", "Person.": "", ".ToString()": ""}
+# A server that speaks T-SQL without the type hierarchyid has its path as a text.
+WITHOUT_HIERARCHYID = {".ToString()": ""}
 
 
 def read_tsv(folder: Path, name: str) -> list[dict[str, str]]:
@@ -32,29 +37,41 @@ def read_tsv(folder: Path, name: str) -> list[dict[str, str]]:
         return list(csv.DictReader(file, delimiter="\t"))
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdventureWorks:
+    """The source, and what the example calls otherwise than it does."""
+
+    source: Database
+    spellings: Mapping[str, str]
+
+
 @pytest.fixture
-def example(project_root: Path) -> HrisMapping:
+async def adventureworks(source_url: str, adventureworks_dir: Path) -> AsyncIterator[AdventureWorks]:
+    spellings: Mapping[str, str] = SPELLINGS
+    if make_url(source_url).get_backend_name() == "mssql":
+        has_hierarchyid = install_adventureworks(source_url, adventureworks_dir)
+        spellings = {} if has_hierarchyid else WITHOUT_HIERARCHYID
+    else:
+        writer = Database("HRIS", "HRIS_URL", source_url)
+        for table, file in FILES.items():
+            await load_tsv(writer, adventureworks_dir / f"{file}.tsv", table)
+        await writer.dispose()
+    reader = Database("HRIS", "HRIS_URL", source_url, read_only=True)
+    yield AdventureWorks(source=reader, spellings=spellings)
+    await reader.dispose()
+
+
+@pytest.fixture
+def source(adventureworks: AdventureWorks) -> Database:
+    return adventureworks.source
+
+
+@pytest.fixture
+def example(adventureworks: AdventureWorks, project_root: Path) -> HrisMapping:
     text = (project_root / "config" / "examples" / "adventureworks.toml").read_text(encoding="utf-8")
-    for theirs, ours in SPELLINGS.items():
+    for theirs, ours in adventureworks.spellings.items():
         text = text.replace(theirs, ours)
     return parse_hris_mapping(text, "adventureworks.toml")
-
-
-@pytest.fixture(params=["sqlite", "mariadb", pytest.param("mssql", marks=pytest.mark.mssql)])
-def source_url(request: pytest.FixtureRequest) -> str:
-    fixture = "mssql_url" if request.param == "mssql" else f"empty_{request.param}_url"
-    return str(request.getfixturevalue(fixture))
-
-
-@pytest.fixture
-async def source(source_url: str, adventureworks_dir: Path) -> AsyncIterator[Database]:
-    writer = Database("HRIS", "HRIS_URL", source_url)
-    for table, file in FILES.items():
-        await load_tsv(writer, adventureworks_dir / f"{file}.tsv", table)
-    await writer.dispose()
-    reader = Database("HRIS", "HRIS_URL", source_url, read_only=True)
-    yield reader
-    await reader.dispose()
 
 
 async def test_everything_arrives(
