@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sqlalchemy import CursorResult, func, insert, select, update
+from sqlalchemy import CursorResult, func, insert, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.api.repositories.fire_ledger import EXECUTION, FireLedger, JobFires, cancel_executions, execution_values
@@ -196,9 +196,10 @@ class SchedulerRepository:
             before: only those older than the execution with this id (the last of the page before).
 
         Raises:
-            NotFoundError: there is no job with that code.
+            NotFoundError: there is no job with that code, or no execution `before`.
         """
-        statement = select(JobExecution).order_by(JobExecution.id.desc()).limit(limit)
+        # Not by id: that of a bare Celery call is Celery's own and says nothing about its time.
+        statement = select(JobExecution).order_by(JobExecution.created_at.desc(), JobExecution.id.desc()).limit(limit)
         if job_code is not None:
             job = await self.get_job(session, job_code, include_deleted=True)
             statement = statement.where(JobExecution.job_id == job.id)
@@ -209,7 +210,11 @@ class SchedulerRepository:
         if since is not None:
             statement = statement.where(JobExecution.created_at >= since)
         if before is not None:
-            statement = statement.where(JobExecution.id < before)
+            last_at = (await self.get_execution(session, before)).created_at
+            statement = statement.where(
+                JobExecution.created_at <= last_at,
+                or_(JobExecution.created_at < last_at, JobExecution.id < before),
+            )
         return list((await session.scalars(statement)).all())
 
     async def list_attempts(self, session: AsyncSession, execution_id: str) -> list[ExecutionAttempt]:
@@ -302,15 +307,10 @@ class SchedulerRepository:
 
     async def count_executions(self, session: AsyncSession, *, since_seconds: float = 86_400) -> dict[Status, int]:
         """How many executions of the last `since_seconds` have each status; every status is there."""
-        # The ids are ascending in time, so that the primary key bounds the count.
-        since = await session.scalar(
-            select(func.min(JobExecution.id)).where(JobExecution.created_at >= db_now(-since_seconds))
-        )
         counts = dict.fromkeys(Status, 0)
-        if since is not None:
-            statement = select(JobExecution.status, func.count()).where(JobExecution.id >= since)
-            for code, count in await session.execute(statement.group_by(JobExecution.status)):
-                counts[Status(code)] = count
+        statement = select(JobExecution.status, func.count()).where(JobExecution.created_at >= db_now(-since_seconds))
+        for code, count in await session.execute(statement.group_by(JobExecution.status)):
+            counts[Status(code)] = count
         return counts
 
     # --- jobs -----------------------------------------------------------------------------------------------------
