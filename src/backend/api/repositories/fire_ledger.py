@@ -42,6 +42,11 @@ class JobFires:
 class FireLedger:
     """Read what planning needs, and record plans."""
 
+    async def read_clock(self, session: AsyncSession) -> dt.datetime:
+        """The database's clock."""
+        now: dt.datetime = (await session.execute(select(db_now()))).scalar_one()
+        return now
+
     async def fingerprint(self, session: AsyncSession) -> tuple[int, int, int]:
         """A value that differs after every edit of a job, for a price that can be paid every second."""
         row = (await session.execute(select(func.count(), func.sum(Job.revision), func.max(Job.id)))).one()
@@ -100,7 +105,7 @@ class FireLedger:
     ) -> set[int]:
         """Insert the rows of the plans and move the watermarks of their jobs.
 
-        A job that has been changed since it was read is left out: plan it again.
+        A job that has been changed since it was read, or that somebody has locked, is left out: plan it again.
 
         Args:
             now: the database's clock.
@@ -124,7 +129,7 @@ class FireLedger:
         statement = select(Job.id, Job.revision, Job.last_fire_at).where(Job.id.in_([job.id for job in jobs]))
         current = {
             row.id: (row.revision, row.last_fire_at)
-            for row in await session.execute(statement.order_by(Job.id).with_for_update())
+            for row in await session.execute(statement.order_by(Job.id).with_for_update(skip_locked=True))
         }
         return {job.id for job in jobs if current.get(job.id) == (job.revision, job.last_fire_at)}
 
@@ -153,6 +158,10 @@ def insert_new(session: AsyncSession) -> Insert:
 
 async def cancel_executions(session: AsyncSession, execution_ids: Collection[str], reason: str) -> None:
     """Cancel: what is pending is cancelled at once, what is running is asked to end."""
+    # Locked first: between the two statements a run could go back to pending and be met by neither.
+    await session.execute(
+        select(EXECUTION.c.id).where(EXECUTION.c.id.in_(execution_ids)).order_by(EXECUTION.c.id).with_for_update()
+    )
     await session.execute(
         update(JobExecution)
         .where(JobExecution.id.in_(execution_ids), JobExecution.status == Status.PENDING)
