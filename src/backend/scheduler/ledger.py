@@ -25,6 +25,9 @@ _JOBS_PER_READ = 1000
 _ROWS_PER_TRANSACTION = 5000
 # Planning such a stretch can take long enough to be felt by the other loops.
 _LONG_STRETCH = dt.timedelta(hours=6)
+# Nothing is fired that is further ahead of the database's clock: a machine that boots with a clock of next year would
+# else bring all fires until then into the ledger, and the jobs would rest for that year.
+_CLOCK_TRUST = dt.timedelta(minutes=5)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +36,7 @@ class LedgerResult:
 
     Attributes:
         unreadable: jobs whose row cannot be evaluated, with the reason.
-        changed: jobs that were changed meanwhile: to be looked at again.
+        changed: jobs that were changed or locked meanwhile: to be looked at again.
         pending: how many rows are to be dispatched.
         clock_skew_seconds: how far this machine's clock is ahead of the database's.
     """
@@ -70,12 +73,13 @@ async def record_due(
     skew = dt.timedelta()
     for ids in _chunks(sorted(job_ids)):
         ledger = FireLedger()
-        async with database.session(timeout_seconds=timeout_seconds) as session:
+        async with database.reader(timeout_seconds=timeout_seconds) as session:
+            latest = await ledger.read_clock(session) + _CLOCK_TRUST
             jobs, problems = await ledger.read_jobs(session, ids)
             unreadable |= problems
             active = await ledger.find_active(session, [job.id for job in jobs])
         on_progress()
-        planned = await _plan(jobs, active, tasks, until(), unreadable)
+        planned = await _plan(jobs, active, tasks, min(until(), latest), unreadable)
         for batch in _batches([item for item in planned if item.plan.last_fire_at is not None]):
             async with database.session(timeout_seconds=timeout_seconds) as session:
                 now = await LeaseRepository().hold(session, grant)
