@@ -66,6 +66,38 @@ def test_a_machine_that_slept_waits_as_well() -> None:
     assert not watch.silence_proves_death
 
 
+def test_a_single_error_is_no_outage() -> None:
+    """A deadlock must not put off the rescue, or a busy database would have none."""
+    watch, clock = make_watch()
+    watch.record_seen()
+    clock.seconds = 1
+    watch.record_lost()
+    assert not watch.silence_proves_death
+    clock.seconds = 2
+    watch.record_seen()
+    assert watch.silence_proves_death
+
+
+def test_an_outage_at_the_start_gives_the_living_time_as_well() -> None:
+    """A scheduler that starts while the database is away has not seen how long that was."""
+    watch, _ = make_watch()
+    watch.record_lost()
+    watch.record_seen()
+    assert not watch.silence_proves_death
+
+
+def test_a_database_clock_that_is_put_forward_proves_nothing() -> None:
+    """All heartbeats look old then; one that is put back, or drifts, makes none look older."""
+    watch, clock = make_watch()
+    start = dt.datetime(2026, 1, 1, tzinfo=dt.UTC)
+    for clock.seconds, told in ((0, 0), (1, 2), (2, -600), (3, -599)):
+        watch.record_seen(start + dt.timedelta(seconds=told))
+        assert watch.silence_proves_death
+    clock.seconds = 4
+    watch.record_seen(start)
+    assert not watch.silence_proves_death
+
+
 def test_a_holder_of_this_machine_that_has_ended_is_known_to_be_dead() -> None:
     """A restart after a crash need not wait for the old lease to expire."""
     mine = make_holder()

@@ -19,7 +19,9 @@ class BrokerAwayError(TransientError):
 
 
 class BrokerWatch:
-    """The marker in the broker's Redis database. A broker of another kind has none and is never found emptied.
+    """The marker in the broker's Redis database; for the in-memory broker one in this object, as both end together.
+
+    A broker of another kind has none and is never found emptied.
 
     Args:
         url: Celery's broker URL.
@@ -28,6 +30,7 @@ class BrokerWatch:
     def __init__(self, url: str) -> None:
         scheme, _, rest = url.partition("://")
         self._url = f"{_SCHEMES[scheme]}://{rest}" if scheme in _SCHEMES else None
+        self._is_marked_here = scheme != "memory"
         self._client: redis.asyncio.Redis | None = None
 
     async def is_marked(self) -> bool:
@@ -38,7 +41,7 @@ class BrokerWatch:
         """
         client = self._connected()
         if client is None:
-            return True
+            return self._is_marked_here
         try:
             return bool(await client.exists(MARKER_KEY))
         except (RedisError, OSError, ValueError, TypeError) as error:
@@ -52,6 +55,7 @@ class BrokerWatch:
         """
         client = self._connected()
         if client is None:
+            self._is_marked_here = True
             return
         try:
             await client.set(MARKER_KEY, "1")

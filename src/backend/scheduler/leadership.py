@@ -36,16 +36,22 @@ class Leadership:
         """The right to fire; None: this process must not fire now."""
         return self._grant if time.monotonic() < self._deadline else None
 
-    async def renew_or_acquire(self) -> None:
+    async def renew_or_acquire(self) -> bool:
         """Extend the lease when a third of it has passed, or try to get it; to be called more often than that.
+
+        Returns:
+            Whether the database was asked.
 
         Raises:
             TransientError: the database is away; an earlier grant runs out by itself.
         """
-        if self._grant is not None and self._deadline - time.monotonic() < self._lease_seconds * 2 / 3:
+        if self._grant is not None and self._deadline - time.monotonic() >= self._lease_seconds * 2 / 3:
+            return False
+        if self._grant is not None:
             await self._renew(self._grant)
         if self._grant is None:
             await self._acquire()
+        return True
 
     async def release(self) -> None:
         """Give the lease back if we have it.
@@ -76,11 +82,12 @@ class Leadership:
 
     async def _acquire(self) -> None:
         asked_at = time.monotonic()
-        async with self._database.session(timeout_seconds=self._timeout_seconds) as session:
+        async with self._database.reader(timeout_seconds=self._timeout_seconds) as session:
             view = await self._repository.view(session)
-            dead = view.holder if view.holder is not None and has_died_here(view.holder) else None
-            if dead is None and view.seconds_left is not None and view.seconds_left > 0:
-                return
+        dead = view.holder if view.holder is not None and has_died_here(view.holder) else None
+        if dead is None and view.seconds_left is not None and view.seconds_left > 0:
+            return
+        async with self._database.session(timeout_seconds=self._timeout_seconds) as session:
             grant = await self._repository.acquire(session, self.holder, self._lease_seconds, from_dead=dead)
         if grant is not None:
             self._grant, self._deadline = grant, asked_at + self._lease_seconds

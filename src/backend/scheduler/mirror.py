@@ -69,7 +69,7 @@ class JobMirror:
             TransientError: the database is away; the jobs stay as they are.
         """
         is_full = time.monotonic() - self._full_reload_at >= FULL_RELOAD_SECONDS
-        async with self._database.session(timeout_seconds=self._timeout_seconds) as session:
+        async with self._database.reader(timeout_seconds=self._timeout_seconds) as session:
             fingerprint = await self._ledger.fingerprint(session)
             if fingerprint == self._fingerprint and not is_full:
                 return
@@ -104,7 +104,7 @@ class JobMirror:
             )
 
     async def _read(self, job_ids: Collection[int]) -> None:
-        async with self._database.session(timeout_seconds=self._timeout_seconds) as session:
+        async with self._database.reader(timeout_seconds=self._timeout_seconds) as session:
             jobs, unreadable = await self._ledger.read_jobs(session, job_ids)
         for job_id, error in unreadable.items():
             await self.report_unreadable(job_id, error)

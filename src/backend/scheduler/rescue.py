@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime as dt
+import math
 import time
 from collections.abc import Callable
 
@@ -26,7 +28,8 @@ class SilenceWatch:
 
     Args:
         hold_off_seconds: that moment.
-        gap_seconds: without a sign of the database for so long, it counts as having been away.
+        gap_seconds: without a sign of the database for so long, it counts as having been away; after an error a
+            quarter of that is enough. An error alone is no outage: a deadlock is one, too.
     """
 
     def __init__(
@@ -37,18 +40,27 @@ class SilenceWatch:
         self._clock = clock
         self._was_lost = False
         self._seen_at: float | None = None
+        self._clock_offset: float | None = None
         self._trusted_from = float("-inf")
 
     def record_lost(self) -> None:
         """The database did not answer."""
         self._was_lost = True
 
-    def record_seen(self) -> None:
-        """The database answered."""
+    def record_seen(self, database_clock: dt.datetime | None = None) -> None:
+        """The database answered, and told its clock: when that was put forward, all heartbeats look old."""
         now = self._clock()
-        if self._was_lost or (self._seen_at is not None and now - self._seen_at > self._gap_seconds):
+        silent = math.inf if self._seen_at is None else now - self._seen_at
+        has_been_away = silent > self._gap_seconds / 4 if self._was_lost else self._gap_seconds < silent < math.inf
+        if has_been_away or self._has_jumped(database_clock, now):
             self._trusted_from = now + self._hold_off_seconds
         self._was_lost, self._seen_at = False, now
+
+    def _has_jumped(self, database_clock: dt.datetime | None, now: float) -> bool:
+        if database_clock is None:
+            return False
+        before, self._clock_offset = self._clock_offset, database_clock.timestamp() - now
+        return before is not None and self._clock_offset - before > self._gap_seconds
 
     @property
     def silence_proves_death(self) -> bool:
@@ -63,7 +75,7 @@ async def rescue_orphans(database: Database, silent_seconds: float, *, timeout_s
         TransientError: the database is away; the next call goes on.
     """
     repository = DispatchRepository()
-    async with database.session(timeout_seconds=timeout_seconds) as session:
+    async with database.reader(timeout_seconds=timeout_seconds) as session:
         orphans = await repository.find_orphans(session, silent_seconds)
     rescued = 0
     for orphan in orphans:

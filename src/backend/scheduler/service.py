@@ -13,7 +13,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.api.repositories.dispatch_repository import DispatchRepository
-from backend.api.repositories.lease_repository import LeaseGrant, LeaseRepository
+from backend.api.repositories.lease_repository import LeaseRepository
 from backend.db.database import Database
 from backend.db.maria_database import maria
 from backend.domain.jobs import TaskTraits
@@ -106,6 +106,8 @@ class SchedulerService:
         self._token: int | None = None
         self._due: dict[int, dt.datetime] = {}
         self._is_clock_skewed = False
+        self._is_broker_known = False
+        self._watching_broker = asyncio.Lock()
         sweep = settings.sweep_seconds
         self._lead_loop = self._loop("lead", self._lead, settings.lease_seconds / LEASE_LOOKS)
         self._reload_loop = self._loop("reload", self._reload, settings.reload_seconds)
@@ -157,12 +159,13 @@ class SchedulerService:
     # --- loops ----------------------------------------------------------------------------------------------------
 
     async def _lead(self) -> None:
-        await self._leadership.renew_or_acquire()
-        self._silence.record_seen()
+        if await self._leadership.renew_or_acquire():
+            self._silence.record_seen()
         grant = self._leadership.grant
         token = grant.fencing_token if grant else None
         if token != self._token:
             self._token = token
+            self._is_broker_known = False
             self._forget()
             self._reload_loop.wake()
 
@@ -199,10 +202,11 @@ class SchedulerService:
         self._check_clock(result.clock_skew_seconds)
         for job_id, error in result.unreadable.items():
             await self._mirror.report_unreadable(job_id, error)
-        if self._due:
-            self._ledger_loop.wake()
 
     async def _dispatch(self) -> None:
+        if not self._is_broker_known:
+            # What an emptied broker has lost is released before anything is sent, or it would be sent twice.
+            await self._watch_broker()
         while self._leadership.grant is not None:
             result = await dispatch_due(self._database, self._send, limit=DISPATCH_BATCH, timeout_seconds=self._timeout)
             self._dispatch_loop.beat()
@@ -215,12 +219,16 @@ class SchedulerService:
                 return
 
     async def _watch_broker(self) -> None:
-        if self._leadership.grant is None or await self._broker.is_marked():
+        if self._leadership.grant is None:
             return
-        async with self._database.session(timeout_seconds=self._timeout) as session:
-            released = await DispatchRepository().release_all(session)
-        # After the release: a crash in between repeats it, which is harmless.
-        await self._broker.mark()
+        async with self._watching_broker:
+            released = 0
+            if not await self._broker.is_marked():
+                async with self._database.session(timeout_seconds=self._timeout) as session:
+                    released = await DispatchRepository().release_all(session)
+                # After the release: a crash in between repeats it, which is harmless.
+                await self._broker.mark()
+            self._is_broker_known = True
         if released:
             _logger.warning("broker_found_empty", executions_sent_again=released)
             self._dispatch_loop.wake()
@@ -229,8 +237,14 @@ class SchedulerService:
         grant = self._leadership.grant
         if grant is None:
             return
-        released = await self._tidy(grant)
-        self._silence.record_seen()
+        # By itself: whoever has a row of an execution locked must not hold up the lease.
+        async with self._database.session(timeout_seconds=self._timeout) as session:
+            clock = await LeaseRepository().record_loop(session, grant)
+        if clock is None:
+            self._lose_lead()
+            return
+        self._silence.record_seen(clock)
+        released = await self._tidy()
         if self._silence.silence_proves_death:
             released += await rescue_orphans(
                 self._database, self._settings.orphan_after_seconds, timeout_seconds=self._timeout
@@ -238,14 +252,15 @@ class SchedulerService:
         if released:
             self._dispatch_loop.wake()
 
-    async def _tidy(self, grant: LeaseGrant) -> int:
+    async def _tidy(self) -> int:
         repository = DispatchRepository()
+        patience = self._settings.redispatch_after_seconds
         async with self._database.session(timeout_seconds=self._timeout) as session:
-            if not await LeaseRepository().record_loop(session, grant):
-                self._lose_lead()
-                return 0
-            released = await repository.release_unclaimed(session, self._settings.redispatch_after_seconds)
+            unknown = await repository.fail_unknown_tasks(session, self._tasks.keys(), patience)
+            released = await repository.release_unclaimed(session, patience)
             cancelled = await repository.finish_cancelled(session)
+        if unknown:
+            _logger.error("unknown_tasks_failed", executions=unknown)
         if released or cancelled:
             _logger.info("executions_released", sent_again=released, cancelled=cancelled)
         return released
@@ -297,7 +312,8 @@ def run_scheduler() -> None:
     """Run the scheduler of the settings until SIGTERM or SIGINT, under systemd's eyes."""
     from backend.celery_bridge import TASK_REGISTRY, send_executions
 
-    asyncio.run(_run(send_executions, TASK_REGISTRY))
+    # All task modules are imported now: one that cannot be must keep the scheduler from starting, not from sweeping.
+    asyncio.run(_run(send_executions, dict(TASK_REGISTRY)))
 
 
 async def _run(send: Send, tasks: Mapping[str, TaskTraits]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, CursorResult, Update, and_, func, or_, select, update
+from sqlalchemy import ColumnElement, CursorResult, Update, and_, func, literal, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
@@ -16,6 +16,7 @@ from backend.db.types import db_now
 from backend.domain.executions import Status, Transition
 
 LONGEST_REDISPATCH_SECONDS = 3600.0
+_LOCKED_AT_ONCE = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,7 +102,7 @@ class DispatchRepository:
             )
 
     async def release_unclaimed(self, session: AsyncSession, redispatch_after_seconds: float) -> int:
-        """Have executions sent again that were sent long ago and never claimed; how many.
+        """Have executions sent again that were sent long ago and never claimed; how many (the rest at the next call).
 
         The patience doubles with every delivery, up to an hour: a long queue must not be flooded with copies.
         """
@@ -114,7 +115,8 @@ class DispatchRepository:
             patience, deliveries = patience * 2, deliveries + 1
         longest = max(redispatch_after_seconds, LONGEST_REDISPATCH_SECONDS)
         overdue.append(and_(JobExecution.dispatch_count >= deliveries, JobExecution.dispatched_at <= db_now(-longest)))
-        return await _write(session, _released().where(or_(*overdue)))
+        ids = await _lock_free(session, JobExecution.status == Status.PENDING, or_(*overdue))
+        return await _write(session, _released().where(JobExecution.id.in_(ids))) if ids else 0
 
     async def release_all(self, session: AsyncSession) -> int:
         """Have everything sent again that was sent and not claimed (the broker has lost its messages); how many."""
@@ -122,10 +124,15 @@ class DispatchRepository:
 
     async def finish_cancelled(self, session: AsyncSession) -> int:
         """Cancel pending executions whose cancellation was asked for while they ran; how many."""
+        ids = await _lock_free(
+            session, JobExecution.status == Status.PENDING, JobExecution.cancel_requested_at.is_not(None)
+        )
+        if not ids:
+            return 0
         return await _write(
             session,
             update(JobExecution)
-            .where(JobExecution.status == Status.PENDING, JobExecution.cancel_requested_at.is_not(None))
+            .where(JobExecution.id.in_(ids))
             .values(
                 status=Status.CANCELLED,
                 reason=func.coalesce(JobExecution.cancel_reason, "cancelled"),
@@ -133,6 +140,40 @@ class DispatchRepository:
                 updated_at=db_now(),
             ),
         )
+
+    async def fail_unknown_tasks(
+        self, session: AsyncSession, known: Collection[str], unclaimed_seconds: float
+    ) -> Sequence[str]:
+        """Fail executions whose task the program no longer has; their ids.
+
+        Only what no worker has claimed for so long, since a worker may be of a newer version than this process. Such
+        a row would be sent for ever, and everything else of its job would wait behind it.
+        """
+        ids = await _lock_free(
+            session,
+            JobExecution.status == Status.PENDING,
+            JobExecution.dispatched_at <= db_now(-unclaimed_seconds),
+            JobExecution.task_code.not_in(sorted(known)),
+            # The tasks of direct calls are the workers' business.
+            JobExecution.job_id.is_not(None),
+        )
+        if ids:
+            await _write(
+                session,
+                update(JobExecution)
+                .where(JobExecution.id.in_(ids))
+                .values(
+                    status=Status.FAILED,
+                    reason="the program has no such task",
+                    error_type="UnknownTask",
+                    error_message=literal("No worker took it, and this version of the program has no task '")
+                    + JobExecution.task_code
+                    + "': install the version that has it, or change the job.",
+                    finished_at=db_now(),
+                    updated_at=db_now(),
+                ),
+            )
+        return ids
 
     async def find_orphans(self, session: AsyncSession, silent_seconds: float, *, limit: int = 500) -> list[Orphan]:
         """Running executions without a heartbeat for so long, by the database's clock."""
@@ -245,6 +286,20 @@ def _nothing_ahead() -> ColumnElement[bool]:
         .correlate(JobExecution)
         .exists(),
     )
+
+
+async def _lock_free(session: AsyncSession, *conditions: ColumnElement[bool]) -> Sequence[str]:
+    """Lock the executions of which this is true and that nobody else has locked; their ids.
+
+    Looked for without locks first: usually there are none, and an UPDATE that looks for itself would lock, and wait
+    for, every pending row that it passes.
+    """
+    found = select(JobExecution.id).where(*conditions).order_by(JobExecution.id).limit(_LOCKED_AT_ONCE)
+    ids = (await session.scalars(found)).all()
+    if not ids:
+        return ids
+    mine = select(JobExecution.id).where(JobExecution.id.in_(ids), *conditions).order_by(JobExecution.id)
+    return (await session.scalars(mine.with_for_update(skip_locked=True))).all()
 
 
 def _released() -> Update:

@@ -74,9 +74,11 @@ class LeaseRepository:
         """Give the lease back, so that the next scheduler need not wait for its expiry."""
         await _write(session, _mine(grant).values(holder=None, expires_at=db_now()))
 
-    async def record_loop(self, session: AsyncSession, grant: LeaseGrant) -> bool:
-        """Say that the leader has completed a loop; False: it leads no more."""
-        return bool(await _write(session, _mine(grant).values(last_loop_at=db_now())))
+    async def record_loop(self, session: AsyncSession, grant: LeaseGrant) -> dt.datetime | None:
+        """Say that the leader has completed a loop; the database's clock, None: it leads no more."""
+        if not await _write(session, _mine(grant).values(last_loop_at=db_now())):
+            return None
+        return await session.scalar(select(Lease.last_loop_at).where(Lease.name == LEASE_NAME))
 
     async def view(self, session: AsyncSession) -> LeaseView:
         """Who holds the lease, and for how long.
