@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import datetime as dt
 import re
+import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 import typer.main
 
 from backend.cli.app import app
+from backend.domain.employees import ENTITY_SPECS
+from backend.domain.jobs_file import JOB_KEYS
+from backend.domain.mail import MailStatus
+from backend.domain.punches import Direction
+from backend.domain.quarantine import Reason
 from backend.domain.schedules import fires_between, parse_schedule
 from backend.settings import Settings
 from tests.support.project import PROJECT_ROOT
@@ -74,3 +81,30 @@ def test_clock_changes_are_as_the_table_says(rule: str, spring: list[str], autum
 
     assert spring == times(dt.datetime(2027, 3, 28, tzinfo=dt.UTC))
     assert autumn == times(dt.datetime(2027, 10, 31, tzinfo=dt.UTC))
+
+
+def test_the_example_of_the_mapping_is_the_one_of_the_file() -> None:
+    """The page on mappings shows the employees of the AdventureWorks example as they are there."""
+    page = (PROJECT_ROOT / "docs/hris-mapping.md").read_text()
+    blocks = re.findall(r"^```toml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (shown,) = [block for block in blocks if "[employees]" in block]
+    example = tomllib.loads((PROJECT_ROOT / "config/examples/adventureworks.toml").read_text())
+    assert example["employees"] == tomllib.loads(shown)["employees"]
+
+
+@pytest.mark.parametrize(
+    ("page", "words"),
+    [
+        ("docs/schedule.md", JOB_KEYS),
+        ("docs/hris-mapping.md", [field.name for spec in ENTITY_SPECS.values() for field in spec.all_fields()]),
+        ("docs/hris-mapping.md", Reason),
+        ("docs/biostar.md", Direction),
+        ("docs/mail.md", MailStatus),
+        ("docs/reference/settings.md", [name.upper() for name in Settings.model_fields]),
+    ],
+    ids=["keys of jobs", "fields", "reasons", "directions", "states of mail", "settings"],
+)
+def test_nothing_is_left_out(page: str, words: Iterable[str]) -> None:
+    """Every word that people can write or meet is on the page that explains it."""
+    text = (PROJECT_ROOT / page).read_text()
+    assert [] == [word for word in words if f"`{word}`" not in text]
