@@ -54,7 +54,12 @@ def hris() -> Database:
         (
             odbc(DBAPIError, "HY000", f"{FREETDS}Unexpected EOF from the server (20017) (SQLFetch)"),
             TransientError,
-            "Unexpected EOF",
+            "the connection was lost",
+        ),
+        (
+            odbc(OperationalError, "08S01", f"{MICROSOFT}TCP Provider: Error code 0x2746 (10054) (SQLGetData)"),
+            TransientError,
+            "the connection was lost",
         ),
         (
             odbc(ProgrammingError, "42000", f"{FREETDS}Login failed for user 'reader'. (18456) (SQLDriverConnect)"),

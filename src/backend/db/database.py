@@ -31,11 +31,12 @@ _MYSQL_TRANSIENT = {
     1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2055,
 }  # fmt: skip
 # SQL Server: database in recovery, deadlock victim, lock time-out, snapshot conflict, replica not ready, shutdown,
-# upgrade in progress, Azure throttling and failover. From 20003: FreeTDS's own numbers for a connection that is gone.
+# upgrade in progress, Azure throttling and failover.
 _MSSQL_TRANSIENT = {
     921, 922, 1205, 1222, 3960, 4221, 6005, 17142, 18401, 10928, 10929, 40197, 40501, 40613, 49918, 49919, 49920,
-    20003, 20004, 20006, 20009, 20017, 20047,
 }  # fmt: skip
+# MariaDB/MySQL, and FreeTDS's own numbers.
+_CONNECTION_LOST = {2006, 2013, 2055, 20003, 20004, 20006, 20017, 20047}
 _LOGIN_REFUSED = {1045, 18452, 18456, 18470, 18486, 18487, 18488}
 _DATABASE_REFUSED = {911, 916, 1044, 1049, 4060, 4064}
 _READING_DENIED = {229, 230, 1142, 1143}
@@ -383,11 +384,11 @@ class _Cause(NamedTuple):
 
     @property
     def is_unreachable(self) -> bool:
-        return (
-            bool(self.numbers & {2002, 2003})
-            or self.state.startswith("08")
-            or (bool(self.state) and "(SQLDriverConnect)" in self.text)
-        )
+        return bool(self.numbers & {2002, 2003}) or "(SQLDriverConnect)" in self.text
+
+    @property
+    def is_connection_lost(self) -> bool:
+        return self.state.startswith("08") or bool(self.numbers & _CONNECTION_LOST)
 
     @property
     def needs_a_person(self) -> bool:
@@ -415,7 +416,7 @@ def is_transient(error: BaseException) -> bool:  # noqa: PLR0911 - one line per 
     # A refused login or a missing driver also costs the connection, but only a person can mend it.
     if cause.needs_a_person:
         return False
-    if error.connection_invalidated or cause.is_unreachable:
+    if error.connection_invalidated or cause.is_unreachable or cause.is_connection_lost:
         return True
     if cause.state:
         return (
@@ -442,7 +443,7 @@ def explain_error(database: Database, error: BaseException) -> Exception:
     return PermanentError(message)
 
 
-def _advice(database: Database, cause: _Cause) -> str | None:  # noqa: PLR0911 - one branch per known cause
+def _advice(database: Database, cause: _Cause) -> str | None:  # noqa: PLR0911, PLR0912 - one branch per known cause
     low = cause.text.lower()
     setting = database.setting
     if cause.is_certificate_refused:
@@ -464,6 +465,8 @@ def _advice(database: Database, cause: _Cause) -> str | None:  # noqa: PLR0911 -
         return f"the server refused the login: check user and password in {setting}"
     if cause.is_unreachable:
         return "the server cannot be reached: check host and port, the firewall, and that the server runs"
+    if cause.is_connection_lost:
+        return "the connection was lost: where this happens often, look at the network and at the server's log"
     if cause.state in ("HYT00", "HYT01"):
         return "the statement, or the lock that it waits for, took longer than it may (SOURCE_TIMEOUT_SECONDS)"
     if cause.state in ("HY106", "HY091"):

@@ -24,12 +24,16 @@ class _Guard:
         self.lock = original("_thread", "allocate_lock")()
         self.cursor: Any = None
 
-    def call(self, function: Callable[..., Any]) -> Any:
+    def call(self, function: functools.partial[Any]) -> Any:
         with self.lock:
-            owner = getattr(getattr(function, "func", function), "__self__", None)
+            owner = getattr(function.func, "__self__", None)
             self.cursor = owner if hasattr(owner, "cancel") else None
             try:
                 return function()
+            except Exception:
+                # With its connection a cursor is closed too; SQLAlchemy would log that as an error.
+                if self.cursor is None or function.func.__name__ != "close":
+                    raise
             finally:
                 self.cursor = None
 
