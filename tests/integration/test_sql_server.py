@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
 import pytest
@@ -12,10 +12,13 @@ from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
 from backend.adapters.hris_source import BATCH_ROWS, DatabaseHrisSource
+from backend.cli.checks import check_hris_source
 from backend.db.database import Database
+from backend.db.hris_database import hris
 from backend.db.models import Employee
 from backend.domain.employees import Entity
 from backend.errors import ConfigurationError, PermanentError, TransientError
+from backend.settings import Settings
 from tests.support.hris import RecordedRun, mapping, read_table, replicate
 from tests.support.servers import free_port
 from tests.support.tcp_proxy import TcpProxy
@@ -221,6 +224,26 @@ async def test_a_refused_certificate_is_told(mssql_url: str) -> None:
     checking = url.difference_update_query(["TrustServerCertificate"]).render_as_string(hide_password=False)
     with pytest.raises(ConfigurationError, match="certificate is not trusted here"):
         await ask(Database("HRIS", "HRIS_URL", checking))
+
+
+@pytest.mark.parametrize(("password", "expected"), [(None, "ok"), ("wrong", "error")])
+async def test_the_doctor_looks_at_the_server(
+    mssql_url: str, settings_env: Callable[..., Settings], tmp_path: Path, password: str | None, expected: str
+) -> None:
+    """The doctor tells a server that answers, and a login that it refuses, with the mend."""
+    url = make_url(mssql_url) if password is None else make_url(mssql_url).set(password=password)
+    (tmp_path / "hris.toml").write_text(MANY_EMPLOYEES)
+    settings = settings_env(hris_url=url.render_as_string(hide_password=False), hrsync_config_dir=tmp_path)
+
+    findings = {finding.subject: finding for finding in await check_hris_source(settings)}
+    await hris().dispose()
+
+    assert expected == findings["hris"].level
+    if password is None:
+        assert "200 of the first 200 rows can be taken" in findings["hris employees"].message
+    else:
+        assert "The server refused the login: check user and password in HRIS_URL" == findings["hris"].mend
+        assert {"hris", "hris mapping"} == set(findings)
 
 
 # --- streams ----------------------------------------------------------------------------------------------------------

@@ -13,6 +13,7 @@ from backend.domain.mapping import EntityMapping, RawRow
 from backend.errors import PermanentError, TransientError
 
 BATCH_ROWS = 2000
+_ADVICE = " -- mend `query`: its tables and columns must exist, and the login of HRIS_URL must be allowed to read them"
 
 
 class QueriedRows:
@@ -63,7 +64,7 @@ class DatabaseHrisSource:
         except PermanentError as error:
             if error.__cause__ is None:  # the reader's own word, not the database's
                 raise
+            known = " -- " in str(error)
             raise PermanentError(
-                f"{mapping.place}: the query of the {mapping.entity} was refused: {error}. Mend `query`: its tables "
-                "and columns must exist, and the login of HRIS_URL must be allowed to read them."
+                f"{mapping.place}: the query of the {mapping.entity} was refused: {error}" + ("" if known else _ADVICE)
             ) from error

@@ -41,7 +41,7 @@ async def check_installation() -> list[Finding]:
     try:
         settings = get_settings()
     except HrsyncError as error:
-        return [*findings, _error("settings", str(error))]
+        return [*findings, Finding.of_error("settings", error)]
     findings.append(_ok("settings", "can be read"))
     checks: dict[str, Check] = {
         "database": check_database,
@@ -67,7 +67,7 @@ async def _guarded(name: str, check: Check, settings: Settings) -> list[Finding]
             _error(name, f"no answer within {CHECK_TIMEOUT_SECONDS:g} s", "Check host, port and firewall of its URL.")
         ]
     except HrsyncError as error:
-        return [_error(name, str(error))]
+        return [Finding.of_error(name, error)]
     except Exception as error:  # a check that fails in an unforeseen way must not hide the others
         return [_error(name, f"the check itself failed: {type(error).__name__}: {error}")]
 
@@ -187,7 +187,7 @@ async def check_hris_source(_: Settings) -> list[Finding]:
     try:
         mapping = hris_mapping()
     except HrsyncError as error:
-        return [*findings, _error("hris mapping", str(error))]
+        return [*findings, Finding.of_error("hris mapping", error)]
     findings.append(_ok("hris mapping", f"{mapping.file} is valid"))
     return [*findings, *(await check_hris(hris_source(), mapping))] if answers else findings
 
@@ -201,7 +201,7 @@ async def check_biostar(_: Settings) -> list[Finding]:
     try:
         name, _rules = punch_rules()
     except HrsyncError as error:
-        return [*findings, _error("biostar rules", str(error))]
+        return [*findings, Finding.of_error("biostar rules", error)]
     if not answers:
         return findings
     months = sorted(await punch_source(name).find_tables())
@@ -224,7 +224,7 @@ async def _check_source(subject: str, make: Callable[[], Database]) -> tuple[lis
             return [_error(subject, *driver)], False
         version, _ = await _server_version(database)
     except HrsyncError as error:
-        return [_error(subject, str(error))], False
+        return [Finding.of_error(subject, error)], False
     return [_ok(subject, f"{database.safe_url} answers ({version})")], True
 
 

@@ -34,6 +34,12 @@ class Finding:
     message: str
     mend: str = ""
 
+    @classmethod
+    def of_error(cls, subject: str, error: HrsyncError) -> Finding:
+        """What an error says, and behind its dash how to mend it."""
+        message, _, mend = str(error).partition(" -- ")
+        return cls(level="error", subject=subject, message=message, mend=f"{mend[:1].upper()}{mend[1:]}")
+
 
 async def check_hris(source: HrisSource, mapping: HrisMapping, *, sample_rows: int = SAMPLE_ROWS) -> list[Finding]:
     """Read the first rows of every query and hold them against the mapping.
@@ -63,7 +69,7 @@ async def _check_entity(source: HrisSource, mapping: EntityMapping, sample_rows:
                     if len(sample) >= sample_rows:
                         break
     except HrsyncError as error:
-        return [Finding(level="error", subject=subject, message=str(error))]
+        return [Finding.of_error(subject, error)]
     return _check_columns(subject, mapping, columns) or _check_sample(subject, mapping, columns, sample)
 
 
