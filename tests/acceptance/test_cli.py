@@ -173,6 +173,7 @@ def test_hris_sync_replicates_the_company(embedded: System, start_process: Start
     _empty_employees(tmp_path / "hris.db")
     refused = system.run_json("hris", "sync", code=4)["execution"]
     assert (refused["status"], refused["error_type"]) == ("failed", "GuardError")
+    assert (refused["counts"]["deactivated"], refused["counts"]["updated"]) == (None, None)
     entries = system.run_json("hris", "quarantine", "--entity", "employees")["items"]
     assert {"missing_key", "missing_value", "unmapped_value"} <= {entry["reason"] for entry in entries}
 

@@ -88,7 +88,8 @@ async def _read_source(
             async for batch in rows.batches():
                 spool.put([diff.add(batch)])
                 so_far = total + diff.counts
-                run.count(so_far)
+                # Only what has happened: the rest is a plan, which the guard may refuse.
+                run.count(RowCounts(read=so_far.read, rejected=so_far.rejected))
                 read = so_far.read or 0
                 expected = None if state.last_read is None else max(state.last_read, read)
                 run.progress(read, expected, f"reading the {entity}: {diff.counts.read or 0:,} rows")
@@ -99,7 +100,7 @@ async def _read_source(
         total = total + plan.counts
         planned.append(_Planned(plan=plan, spool=spool))
         run.log.info("entity_read", entity=entity.value, **_count_fields(plan))
-    run.count(total)
+    run.count(RowCounts(read=total.read, rejected=total.rejected))
     return planned
 
 
