@@ -73,7 +73,7 @@ class Settings(BaseSettings):
 
     # --- places ----------------------------------------------------------------------------------------------------
     hrsync_config_dir: Path = Field(Path("config"), description="Folder of hris.toml, biostar.toml and jobs.toml.")
-    hrsync_data_dir: Path = Field(Path("var"), description="Folder for what the embedded default writes.")
+    hrsync_data_dir: Path = Field(Path("var"), description="Folder whose free room `hrsync doctor` looks at.")
 
     # --- execution -------------------------------------------------------------------------------------------------
     heartbeat_seconds: float = Field(10, gt=0, description="How often a worker says which runs it is alive for.")
@@ -134,6 +134,14 @@ class Settings(BaseSettings):
         if values.get("redis_url") and not values.get("celery_broker_url"):
             return values | {"celery_broker_url": values["redis_url"]}
         return values
+
+    @model_validator(mode="after")
+    def _heartbeats_come_in_time(self) -> Settings:
+        if self.orphan_after_seconds < 2 * self.heartbeat_seconds:
+            raise ValueError(
+                "ORPHAN_AFTER_SECONDS must be at least twice HEARTBEAT_SECONDS, or living runs would be taken for lost"
+            )
+        return self
 
     @field_validator("mail_summary_to", "task_modules", mode="before")
     @classmethod

@@ -80,7 +80,9 @@ async def test_a_browser_shows_whether_hr_data_is_current(
     await add_stream(
         sqlite_database, "hris.employees", stale_after_seconds=3600, row_count=250, execution_id=run, age=600
     )
-    _, url = serve(start_process, maria_url=sqlite_url, lease_seconds=600, heartbeat_seconds=600)
+    _, url = serve(
+        start_process, maria_url=sqlite_url, lease_seconds=600, heartbeat_seconds=600, orphan_after_seconds=1200
+    )
     page = browse(url, tmp_path)
     assert "<title>HR data is current · hrsync</title>" in page
     text = words(page)
@@ -135,7 +137,9 @@ async def test_an_open_page_follows_what_happens(
     """A page that stays open shows the new state by itself, in its headline, its title and for screen readers."""
     await beat(sqlite_database, lease=600)
     await add_stream(sqlite_database, "hris.employees", stale_after_seconds=3600)
-    _, url = serve(start_process, maria_url=sqlite_url, lease_seconds=600, heartbeat_seconds=600)
+    _, url = serve(
+        start_process, maria_url=sqlite_url, lease_seconds=600, heartbeat_seconds=600, orphan_after_seconds=1200
+    )
 
     def lose_the_lead(_: int) -> None:
         with contextlib.closing(
@@ -157,7 +161,9 @@ async def test_an_open_page_says_that_it_is_old_when_no_answer_comes(
     """In an outage the page keeps what it showed, says since when it is old and why, and goes on trying."""
     await beat(sqlite_database, lease=600)
     await add_stream(sqlite_database, "hris.employees", stale_after_seconds=3600)
-    _, url = serve(start_process, maria_url=sqlite_url, lease_seconds=600, heartbeat_seconds=600)
+    _, url = serve(
+        start_process, maria_url=sqlite_url, lease_seconds=600, heartbeat_seconds=600, orphan_after_seconds=1200
+    )
     looks: list[int] = []
 
     def fail(look: int) -> tuple[int, str]:

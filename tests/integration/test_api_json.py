@@ -221,7 +221,7 @@ async def test_workers_tell_whether_they_live(database: Database) -> None:
     await beat(database)
     async with serving(api_settings(database)) as client:
         assert [item["alive"] for item in (await client.get("/api/v1/workers")).json()["items"]] == [True]
-    async with serving(api_settings(database, heartbeat_seconds=1e-9, orphan_after_seconds=1e-9)) as client:
+    async with serving(api_settings(database, heartbeat_seconds=1e-9, orphan_after_seconds=2e-9)) as client:
         assert [item["alive"] for item in (await client.get("/api/v1/workers")).json()["items"]] == [False]
 
 

@@ -102,3 +102,9 @@ def test_redis_is_the_broker_unless_another_is_named(settings_env: Callable[...,
     assert redis == settings_env(redis_url=redis).celery_broker_url.get_secret_value()
     named = settings_env(redis_url=redis, celery_broker_url="memory://")
     assert "memory://" == named.celery_broker_url.get_secret_value()
+
+
+def test_heartbeats_that_come_too_late_are_refused(settings_env: Callable[..., Settings]) -> None:
+    """A heartbeat that is slower than half the time after which a run counts as lost is a mistake, and said."""
+    with pytest.raises(ConfigurationError, match="ORPHAN_AFTER_SECONDS must be at least twice HEARTBEAT_SECONDS"):
+        settings_env(heartbeat_seconds=60)
