@@ -176,6 +176,72 @@ def test_killed_greenlet_cancels_its_coroutine() -> None:
     assert "begun cancelled alive" == run(KILLED, gevent=True)
 
 
+BLOCKED = """
+import threading
+async def blocks():
+    original("time", "sleep")(30)
+caller = threading.Thread(target=lambda: thread.run(blocks()), daemon=True)
+caller.start()
+begun = time.monotonic()
+print(close_loop_thread(2), time.monotonic() - begun < 10)
+os._exit(0)
+"""
+
+
+@BOTH
+def test_blocked_loop_does_not_hold_up_the_end(gevent: bool) -> None:
+    """Closing gives up in time when something blocks the loop, and says so."""
+    assert "False True" == run(BLOCKED, gevent=gevent)
+
+
+STUBBORN = """
+import threading
+told = []
+async def stubborn():
+    told.append("begun")
+    while True:
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            pass
+def call():
+    try:
+        thread.run(stubborn())
+    except RuntimeError as error:
+        told.append(str(error))
+caller = threading.Thread(target=call)
+caller.start()
+while not told:
+    time.sleep(0.01)
+print(close_loop_thread(2))
+caller.join(10)
+print(told[1:], caller.is_alive())
+"""
+
+
+@BOTH
+def test_nobody_waits_for_a_loop_that_has_ended(gevent: bool) -> None:
+    """A caller whose coroutine ignores its cancellation is told that the loop is gone, so that the process can end."""
+    assert "True\n['The event loop of this process has been shut down.'] False" == run(STUBBORN, gevent=gevent)
+
+
+EXITING = """
+async def exits():
+    asyncio.get_running_loop().call_soon(sys.exit, 3)
+    await asyncio.sleep(60)
+try:
+    thread.run(exits())
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@BOTH
+def test_callers_learn_of_a_loop_that_was_torn_down(gevent: bool) -> None:
+    """What ends the loop from inside leaves nobody waiting."""
+    assert "The event loop of this process has been shut down." == run(EXITING, gevent=gevent)
+
+
 FORK = """
 async def whoami():
     return os.getpid()

@@ -10,6 +10,7 @@ from __future__ import annotations
 import _queue
 import asyncio
 import collections
+import contextlib
 import contextvars
 import os
 import weakref
@@ -155,7 +156,10 @@ class NativeEventLoop(asyncio.SelectorEventLoop):
 
 
 class _Waiter(Protocol):
-    def wait(self) -> None: ...
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        """Whether it was woken in time."""
+        ...
+
     def wake(self) -> None:
         """May be called from any OS thread."""
         ...
@@ -166,8 +170,8 @@ class _ThreadWaiter:
         self._lock = original("_thread", "allocate_lock")()
         self._lock.acquire()
 
-    def wait(self) -> None:
-        self._lock.acquire()
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        return bool(self._lock.acquire(True, -1 if timeout_seconds is None else timeout_seconds))
 
     def wake(self) -> None:
         self._lock.release()
@@ -197,14 +201,14 @@ class _Hub:
             bridge = cls._of[hub] = cls(hub)
         return bridge
 
-    def wait(self, event: Any) -> None:
+    def wait(self, event: Any, timeout_seconds: float | None) -> bool:
         self._waiting += 1
         if self._waiting == 1:
             self._watcher.start(self._drain)
             # Starting forgets a wake-up that was sent while the watcher was stopped; its event is in the queue.
             self._drain()
         try:
-            event.wait()
+            return bool(event.wait(timeout_seconds))
         finally:
             self._waiting -= 1
             if self._waiting == 0:
@@ -226,8 +230,8 @@ class _GreenletWaiter:
         self._hub = _Hub.current()
         self._event = Event()
 
-    def wait(self) -> None:
-        self._hub.wait(self._event)
+    def wait(self, timeout_seconds: float | None = None) -> bool:
+        return self._hub.wait(self._event, timeout_seconds)
 
     def wake(self) -> None:
         self._hub.wake(self._event)
@@ -242,6 +246,7 @@ class _Call:
         self.task: asyncio.Task[Any] | None = None
         self.result: Any = None
         self.error: BaseException | None = None
+        self.is_done = False
 
     def start(self) -> None:
         self.task = asyncio.get_running_loop().create_task(self.coroutine)
@@ -251,7 +256,17 @@ class _Call:
         if self.task is not None:
             self.task.cancel()
 
+    def give_up(self) -> None:
+        """The loop has ended before the coroutine."""
+        if self.task is None:
+            self.coroutine.close()
+        if not self.is_done:
+            self.error = RuntimeError("The event loop of this process has been shut down.")
+            self.is_done = True
+            self.waiter.wake()
+
     def _finish(self, task: asyncio.Task[Any]) -> None:
+        self.is_done = True
         if task.cancelled():
             self.error = asyncio.CancelledError()
         else:
@@ -270,6 +285,7 @@ class LoopThread:
         self.loop = NativeEventLoop(native_threads)
         self.on_close: list[Callable[[], Coroutine[Any, Any, None]]] = []
         self._submitted: collections.deque[tuple[_Call, contextvars.Context]] = collections.deque()
+        self._waited_for: set[_Call] = set()
         self._is_woken = False
         self._thread_id = 0
         self._is_closed = False
@@ -280,12 +296,13 @@ class LoopThread:
         original("_thread", "start_new_thread")(self._main, (started,))
         started.acquire()
 
-    def run(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+    def run(self, coroutine: Coroutine[Any, Any, Any], timeout_seconds: float | None = None) -> Any:
         """Run the coroutine on the loop; wait for it without stopping other greenlets or threads.
 
         A caller that is interrupted (a killed greenlet, Ctrl-C) cancels the coroutine.
 
         Raises:
+            TimeoutError: it took longer; it is being cancelled.
             RuntimeError: called on the loop's own thread (await the coroutine there), or the loop has ended.
         """
         if current_os_thread() == self._thread_id:
@@ -297,16 +314,20 @@ class LoopThread:
             coroutine.close()
             raise RuntimeError("The event loop of this process has been shut down.")
         call = _Call(coroutine, _GreenletWaiter() if is_gevent_patched() else _ThreadWaiter())
+        self._waited_for.add(call)
         self._submitted.append((call, contextvars.copy_context()))
         if not self._is_woken:
             # One wake-up (a system call) serves all calls that are submitted before the loop has got to them.
             self._is_woken = True
             self.loop.call_soon_threadsafe(self._start_submitted)
         try:
-            call.waiter.wait()
+            if not call.waiter.wait(timeout_seconds):
+                raise TimeoutError(f"The event loop did not answer within {timeout_seconds} s.")
         except BaseException:
             self.call_soon(call.cancel)
             raise
+        finally:
+            self._waited_for.discard(call)
         if call.error is not None:
             raise call.error
         return call.result
@@ -318,19 +339,21 @@ class LoopThread:
             context.run(call.start)
 
     def call_soon(self, function: Callable[..., object], *args: Any) -> None:
-        """Have the loop call a plain function soon; from any thread."""
+        """Have the loop call a plain function soon; from any thread. Nothing happens when it has ended."""
         if not self._is_closed:
-            self.loop.call_soon_threadsafe(function, *args)
+            with contextlib.suppress(RuntimeError):  # closed at this very moment
+                self.loop.call_soon_threadsafe(function, *args)
 
     def close(self, timeout_seconds: float = 30) -> bool:
         """Run the closing coroutines, cancel what is left, end the loop and its thread.
 
         Returns:
-            False when the thread did not end in time.
+            False when the thread did not end in time: something blocks the loop.
         """
         if self._is_closed:
             return True
-        self.run(self._wind_up(timeout_seconds / 2))
+        with contextlib.suppress(TimeoutError):
+            self.run(self._wind_up(timeout_seconds / 3), timeout_seconds / 2)
         self._is_closed = True
         self.loop.call_soon_threadsafe(self.loop.stop)
         return bool(self._ended.acquire(True, timeout_seconds / 2))
@@ -356,7 +379,10 @@ class LoopThread:
         try:
             self.loop.run_forever()
         finally:
+            self._is_closed = True
             self.loop.close()
+            for call in list(self._waited_for):
+                call.give_up()
             self._ended.release()
 
 
