@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 import resource
 import signal
+import time
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import select, text
 
 from backend.db.database import Database, parse_url
+from backend.db.models import Job
 from backend.db.types import db_now
 from backend.errors import ConfigurationError, PermanentError, TransientError
 
@@ -63,6 +65,19 @@ async def test_time_limit_of_a_session(mariadb_database: Database) -> None:
             await session.execute(text("SELECT SLEEP(20)"))
     async with mariadb_database.session(timeout_seconds=5) as session:
         assert 1 == (await session.execute(text("SELECT 1"))).scalar_one()
+
+
+async def test_time_limit_ends_a_wait_for_the_write_lock(sqlite_database: Database) -> None:
+    """On SQLite the limit also ends the wait for a writer, and what was given up never holds the lock later."""
+    async with sqlite_database.session() as writer:
+        await writer.execute(select(Job))
+        begun = time.monotonic()
+        with pytest.raises(TransientError, match="no answer within"):
+            async with sqlite_database.session(timeout_seconds=0.2) as session:
+                await session.execute(select(Job))
+        assert time.monotonic() - begun < 5
+    async with sqlite_database.session(timeout_seconds=5) as session:
+        await session.execute(select(Job))
 
 
 async def test_cancelled_session_gives_its_connection_up(mariadb_database: Database) -> None:

@@ -20,6 +20,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
+from sqlalchemy.util.concurrency import await_, in_greenlet
 
 from backend.db.odbc import discard_odbc, guard_odbc
 from backend.errors import ConfigurationError, PermanentError, TransientError
@@ -263,6 +264,16 @@ def _listen_sqlite(database: Database, engine: AsyncEngine) -> None:
     def on_begin(connection: Any) -> None:
         is_reader = database.read_only or connection.get_execution_options().get("read_only")
         connection.exec_driver_sql("BEGIN" if is_reader else "BEGIN IMMEDIATE")
+
+    def terminate(connection: Any) -> None:
+        if not in_greenlet():
+            connection._terminate_force_close()
+            return
+        # The call that was given up may go on for as long as SQLite waits for a lock: it is closed later then.
+        closing = asyncio.ensure_future(connection._terminate_graceful_close())
+        await_(asyncio.wait({closing}, timeout=0.1))
+
+    engine.sync_engine.dialect.do_terminate = terminate  # type: ignore[method-assign,assignment]
 
 
 def _let_aiomysql_write_bytes() -> None:
