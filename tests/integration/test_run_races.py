@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
@@ -14,11 +14,13 @@ from sqlalchemy import func, select, update
 
 from backend.api.repositories.run_repository import ClaimRequest, RunRepository, WorkerIdentity
 from backend.db.database import Database
-from backend.db.models import ExecutionAttempt, ExecutionLog, JobExecution
+from backend.db.maria_database import maria
+from backend.db.models import ExecutionAttempt, ExecutionLog, JobExecution, Worker
 from backend.db.types import db_now
 from backend.domain.executions import RetryPolicy, RowCounts, RunReport, Status
 from backend.errors import TransientError
 from backend.execution.executor import Executor, RunRequest, RunResult
+from backend.execution.process import get_executor, loop_thread, shut_down
 from backend.execution.task_spec import TaskSpec, parameters_of
 from backend.ports import Run
 from backend.settings import Settings
@@ -175,6 +177,35 @@ async def test_progress_that_cannot_be_written_does_not_silence_the_worker(
         return (await row(database, execution_id)).progress_current == 1
 
     await eventually_async(written)
+
+
+def test_tasks_that_hold_all_connections_do_not_silence_their_worker(
+    mariadb_url: str, settings_env: Callable[..., Settings]
+) -> None:
+    """The bookkeeping of a worker has connections of its own."""
+    settings_env(maria_url=mariadb_url, db_pool_size=1, heartbeat_seconds=0.1, db_timeout_seconds=1)
+    executor = get_executor()
+
+    async def hold_all() -> None:
+        async with maria().session() as one, maria().session() as two:
+            for session in (one, two):
+                await session.execute(select(1))
+            with pytest.raises(TransientError):
+                async with maria().session() as three:
+                    await three.execute(select(1))
+            executor.start()
+
+            async def beaten() -> bool:
+                async with executor._database.reader() as session:
+                    found = (await session.execute(select(Worker.started_at, Worker.heartbeat_at))).one_or_none()
+                return found is not None and found.heartbeat_at > found.started_at
+
+            await eventually_async(beaten)
+
+    try:
+        loop_thread().run(hold_all(), 20)
+    finally:
+        assert shut_down()
 
 
 # --- answers that are lost --------------------------------------------------------------------------------------------

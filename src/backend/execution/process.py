@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 
-from backend.db.maria_database import maria
+from backend.db.maria_database import maria, open_bookkeeping
 from backend.execution.executor import Executor
 from backend.execution.loop import LoopThread, close_loop_thread, get_loop_thread
 from backend.settings import get_settings
@@ -23,8 +23,11 @@ def get_executor(*, pool: str = "", on_pulse: Callable[[], None] | None = None) 
     executor = _executors.get(os.getpid())
     if executor is None:
         thread = loop_thread()
-        executor = _executors.setdefault(os.getpid(), Executor(maria(), get_settings(), pool=pool, on_pulse=on_pulse))
-        thread.on_close.append(executor.close)
+        made = Executor(open_bookkeeping(), get_settings(), pool=pool, on_pulse=on_pulse)
+        executor = _executors.setdefault(os.getpid(), made)
+        if executor is made:
+            # Last added, first closed: the runs end before the connections of their tasks.
+            thread.on_close += [maria().dispose, executor.close]
     return executor
 
 
