@@ -88,7 +88,8 @@ def test_scheduler_killed_between_ledger_and_dispatch(spine: Spine) -> None:
     for _ in range(3):
         scheduler = spine.start_scheduler()
         rows = sum(spine.statuses().values())
-        eventually(lambda before=rows: sum(spine.statuses().values()) > before, 20)  # type: ignore[misc]
+        # On a slow machine all fires may have come before the next scheduler is up.
+        eventually(lambda before=rows: sum(spine.statuses().values()) > before or before == 60, 20)  # type: ignore[misc]
         scheduler.kill()
     spine.start_worker()
     spine.start_scheduler()
