@@ -18,11 +18,13 @@ class Entity(enum.StrEnum):
     DEPARTMENTS = "departments"
     POSITIONS = "positions"
     EMPLOYEES = "employees"
+    LEAVES = "leaves"
+    HOLIDAYS = "holidays"
 
     @property
     def one(self) -> str:
         """The word for one of them."""
-        return self.value[:-1]
+        return "leave" if self is Entity.LEAVES else self.value[:-1]
 
 
 class EmploymentStatus(enum.StrEnum):
@@ -40,12 +42,21 @@ class EmploymentStatus(enum.StrEnum):
         return self not in (EmploymentStatus.INACTIVE, EmploymentStatus.LEFT)
 
 
+class DayPart(enum.StrEnum):
+    """How much of a day a leave or a holiday takes."""
+
+    FULL = "full"
+    FIRST_HALF = "first_half"
+    SECOND_HALF = "second_half"
+
+
 class FieldKind(enum.Enum):
     """How a source value becomes a canonical one. Every canonical value is a text or None."""
 
     TEXT = enum.auto()
     DATE = enum.auto()  # ISO 8601, such as 2026-02-28
-    STATUS = enum.auto()  # a code of EmploymentStatus
+    NUMBER = enum.auto()  # decimal digits without needless zeros, such as 7.5
+    CHOICE = enum.auto()  # one of `Field.choices`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +67,8 @@ class Field:
         max_length: longest text in characters; a longer one is rejected, never cut.
         required: a row without it is rejected.
         refers_to: the entity whose key it holds.
+        choices: the codes that a CHOICE can be.
+        default: the value where the mapping does not name the field.
     """
 
     name: str
@@ -63,6 +76,8 @@ class Field:
     max_length: int = 200
     required: bool = False
     refers_to: Entity | None = None
+    choices: tuple[str, ...] = ()
+    default: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,17 +122,24 @@ class SourceRow(NamedTuple):
     is_active: bool
 
 
+# The source's own name for a row, which stays when its key changes (a renumbered person, a renamed code).
+_STABLE_KEY = Field(name="stable_key", max_length=100)
+_DAY_PART = Field(
+    name="day_part", kind=FieldKind.CHOICE, max_length=16, required=True, choices=tuple(DayPart), default=DayPart.FULL
+)
+
 ENTITY_SPECS: Mapping[Entity, EntitySpec] = {
     Entity.DEPARTMENTS: EntitySpec(
         entity=Entity.DEPARTMENTS,
         key=Field(name="code", max_length=100, required=True),
         parent=Field(name="parent_code", max_length=100, refers_to=Entity.DEPARTMENTS),
-        fields=(Field(name="name", required=True),),
+        fields=(Field(name="name", required=True), _STABLE_KEY),
     ),
     Entity.POSITIONS: EntitySpec(
         entity=Entity.POSITIONS,
         key=Field(name="code", max_length=100, required=True),
-        fields=(Field(name="title", required=True),),
+        parent=Field(name="parent_code", max_length=100, refers_to=Entity.POSITIONS),
+        fields=(Field(name="title", required=True), _STABLE_KEY),
     ),
     Entity.EMPLOYEES: EntitySpec(
         entity=Entity.EMPLOYEES,
@@ -131,10 +153,40 @@ ENTITY_SPECS: Mapping[Entity, EntitySpec] = {
             Field(name="phone", max_length=64),
             Field(name="department_code", max_length=100, refers_to=Entity.DEPARTMENTS),
             Field(name="position_code", max_length=100, refers_to=Entity.POSITIONS),
-            Field(name="status", kind=FieldKind.STATUS, max_length=16, required=True),
+            Field(
+                name="status",
+                kind=FieldKind.CHOICE,
+                max_length=16,
+                required=True,
+                choices=tuple(EmploymentStatus),
+                default=EmploymentStatus.ACTIVE,
+            ),
             Field(name="hired_on", kind=FieldKind.DATE),
             Field(name="left_on", kind=FieldKind.DATE),
             Field(name="biostar_user_id", max_length=64),
+            _STABLE_KEY,
+        ),
+    ),
+    Entity.LEAVES: EntitySpec(
+        entity=Entity.LEAVES,
+        key=Field(name="code", max_length=100, required=True),
+        fields=(
+            Field(name="employee_no", max_length=100, required=True, refers_to=Entity.EMPLOYEES),
+            Field(name="kind", max_length=64, required=True, default="leave"),
+            Field(name="starts_on", kind=FieldKind.DATE, required=True),
+            Field(name="ends_on", kind=FieldKind.DATE, required=True),
+            _DAY_PART,
+            Field(name="hours", kind=FieldKind.NUMBER, max_length=8),
+        ),
+    ),
+    Entity.HOLIDAYS: EntitySpec(
+        entity=Entity.HOLIDAYS,
+        key=Field(name="code", max_length=100, required=True),
+        fields=(
+            Field(name="holiday_on", kind=FieldKind.DATE, required=True),
+            Field(name="name", required=True),
+            Field(name="calendar", max_length=64),
+            _DAY_PART,
         ),
     ),
 }

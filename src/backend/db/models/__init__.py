@@ -2,7 +2,17 @@
 
 from backend.db.models.attendance import Punch
 from backend.db.models.base import Base
-from backend.db.models.hr import Department, Employee, Position, QuarantinedRow
+from backend.db.models.hr import (
+    Department,
+    Employee,
+    Holiday,
+    HrChange,
+    HrHold,
+    HrHoldChange,
+    Leave,
+    Position,
+    QuarantinedRow,
+)
 from backend.db.models.mail import OutboxMessage
 from backend.db.models.scheduler import (
     AuditEntry,
@@ -24,9 +34,14 @@ __all__ = [
     "ExecutionAttempt",
     "ExecutionLog",
     "ExecutionStatus",
+    "Holiday",
+    "HrChange",
+    "HrHold",
+    "HrHoldChange",
     "Job",
     "JobExecution",
     "Lease",
+    "Leave",
     "OutboxMessage",
     "Position",
     "Punch",
