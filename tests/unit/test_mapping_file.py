@@ -8,7 +8,7 @@ import pytest
 
 from backend.adapters.mapping_file import load_hris_mapping, parse_hris_mapping
 from backend.domain.employees import Entity
-from backend.domain.mapping import FieldRule
+from backend.domain.mapping import FieldRule, GuardRules
 from backend.errors import ConfigurationError
 
 GOOD = """
@@ -44,14 +44,17 @@ def test_a_mapping_is_read() -> None:
         "status": FieldRule(constant="active"),
     } == employees.fields
     assert {"site": FieldRule(column="d")} == employees.extra
-    assert (5, 5) == (mapping.limit.percent, mapping.limit.at_least)
+    assert GuardRules() == mapping.guard
 
 
 def test_the_guard_can_be_set() -> None:
-    """The limits of deactivations come from the file."""
-    mapping = parse_hris_mapping(f"[guard]\nmax_deactivations_percent = 20\n{GOOD}", "hris.toml")
+    """What a run must not do comes from the file; the rest is as it is without the table."""
+    guard = '[guard]\nmax_deactivations_percent = 20\nmax_shrink_percent = 2.5\non_guard = "skip_deactivations"\n'
 
-    assert 20 == mapping.limit.percent
+    mapping = parse_hris_mapping(guard + GOOD, "hris.toml")
+
+    expected = GuardRules(max_deactivations_percent=20, max_shrink_percent=2.5, on_guard="skip_deactivations")
+    assert expected == mapping.guard
 
 
 @pytest.mark.parametrize(
@@ -119,5 +122,5 @@ def test_a_file_in_another_encoding_is_explained(tmp_path: Path) -> None:
 
 
 def test_the_mapping_of_the_project_is_valid(project_root: Path) -> None:
-    """The mapping of the demo maps all three entities."""
-    assert set(Entity) == set(load_hris_mapping(project_root / "config" / "hris.toml").entities)
+    """The mapping of the demo maps what its HRIS has."""
+    assert {Entity.DEPARTMENTS, Entity.POSITIONS, Entity.EMPLOYEES} == set(load_hris_mapping(project_root / "config" / "hris.toml").entities)
