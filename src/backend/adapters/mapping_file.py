@@ -42,7 +42,7 @@ from backend.errors import ConfigurationError
 
 _HINTS = {
     "model_type": 'give the name of a result column ("COLUMN"), or a table such as { column = "COLUMN", upper = true }',
-    "string_pattern_mismatch": "a name is a letter, then letters, digits or _, at most 50",
+    "key": "a name is a letter, then letters, digits or _, at most 50",
 }
 
 
@@ -239,10 +239,10 @@ class _Reading:
                 if item.name in only_filling:
                     self.problems.add(
                         path,
-                        f"{item.name} is {item.default!r} in every row where it is not mapped, so that a supplement "
+                        f"{item.name} is {str(item.default)!r} in every row where it is not mapped, so that a supplement "
                         "with `wins = false` would fill nothing; map it, or let the supplement win",
                     )
-                fields[item.name] = FieldRule(constant=item.default)
+                fields[item.name] = FieldRule(constant=str(item.default))
             elif item.required and not (item.name == "full_name" and {"first_name", "last_name"} & named):
                 self.problems.add(path, f'{item.name} is missing; say which column it is: {item.name} = "COLUMN"')
 

@@ -23,7 +23,7 @@ class TomlProblems:
     """The mistakes found so far in the text of a file.
 
     Args:
-        hints: what to give instead, by the type of pydantic's error.
+        hints: what to give instead, by the type of pydantic's error; `key` for a name that cannot be one.
     """
 
     def __init__(self, text: str, hints: dict[str, str]) -> None:
@@ -44,7 +44,8 @@ class TomlProblems:
         except ValidationError as error:
             for item in error.errors(include_url=False, include_input=False):
                 inner = tuple(str(part) for part in item["loc"] if part != "[key]")
-                self.add((*path, *inner), self._explain(model, item["type"], item["msg"], inner))
+                kind = "key" if "[key]" in item["loc"] else item["type"]
+                self.add((*path, *inner), self._explain(model, kind, item["msg"], inner))
             return None
 
     def raise_if_any(self, file: str) -> None:
