@@ -239,8 +239,8 @@ class _Reading:
                 if item.name in only_filling:
                     self.problems.add(
                         path,
-                        f"{item.name} is {str(item.default)!r} in every row where it is not mapped, so that a supplement "
-                        "with `wins = false` would fill nothing; map it, or let the supplement win",
+                        f"{item.name} is {str(item.default)!r} in every row where it is not mapped, so that a "
+                        "supplement with `wins = false` would fill nothing; map it, or let the supplement win",
                     )
                 fields[item.name] = FieldRule(constant=str(item.default))
             elif item.required and not (item.name == "full_name" and {"first_name", "last_name"} & named):
