@@ -70,7 +70,9 @@ class HistoryWriter:
         self.rows[row_id] = row
         return int(row_id)
 
-    async def change(self, row_id: int, *, masked: Mapping[str, tuple[str, str]] | None = None, **values: Any) -> None:
+    async def change(
+        self, row_id: int, *, masked: Mapping[str, tuple[str | None, str | None]] | None = None, **values: Any
+    ) -> None:
         """Change fields of a row. `masked`: how (old, new) of a field stand in history."""
         row = self.rows[row_id]
         for name, value in values.items():

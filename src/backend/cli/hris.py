@@ -1,4 +1,4 @@
-"""`hrsync hris`: replicate the HRIS now, and look at the rows that could not be taken."""
+"""`hrsync hris`: replicate the HRIS now, and look at the rows that could not be taken; the commands beside them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli import hris_history, hris_holds, hris_preview
 from backend.cli.exits import ExitCode
+from backend.cli.hris_words import check_choice
 from backend.cli.output import AsJson, note, show, table
 
 if TYPE_CHECKING:
@@ -15,21 +17,22 @@ if TYPE_CHECKING:
 
     from backend.db.models.hr import QuarantinedRow
 
-app = typer.Typer(help="The HRIS: replicate it now; what could not be taken from it.", no_args_is_help=True)
-
-TASK_CODE = "hris_replication"
+app = typer.Typer(
+    help="The HRIS: what a run would do, does and did; what was held; what could not be taken.", no_args_is_help=True
+)
 
 
 @app.command("sync")
 def sync(
     full: Annotated[bool, typer.Option("--full", help="Write the unchanged rows as well.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Apply what the deactivation guard would refuse.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Apply also what the guard would hold.")] = False,
     wait: Annotated[bool, typer.Option("--wait/--no-wait", help="Follow the run to its end.")] = True,
     as_json: AsJson = False,
 ) -> int:
-    """Replicate the HRIS now; exit code 4 when a guard refused it."""
+    """Replicate the HRIS now; exit code 4 when the guard held it."""
     from backend.api.repositories.scheduler_repository import SchedulerRepository
     from backend.celery_bridge import TASK_REGISTRY
+    from backend.cli.hris_holds import TASK_CODE, tell_of_hold
     from backend.cli.runs import send_and_show
     from backend.cli.session import actor, run_async
     from backend.db.maria_database import maria
@@ -45,14 +48,17 @@ def sync(
             await repository.record_audit(
                 session, actor(), "task_run_requested", ("task", TASK_CODE), {"execution": execution.id} | params
             )
-        return await send_and_show(execution, wait=wait, as_json=as_json)
+        code = await send_and_show(execution, wait=wait, as_json=as_json)
+        if code == ExitCode.REFUSED:
+            await tell_of_hold(execution.id)
+        return code
 
     return run_async(start())
 
 
 @app.command("quarantine")
 def quarantine(
-    entity: Annotated[str | None, typer.Option("--entity", help="Only of departments, positions or employees.")] = None,
+    entity: Annotated[str | None, typer.Option("--entity", help="Only of this entity, such as employees.")] = None,
     reason: Annotated[str | None, typer.Option("--reason", help="Only with this reason.")] = None,
     limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="At most so many.")] = 100,
     show_data: Annotated[
@@ -67,8 +73,8 @@ def quarantine(
     from backend.domain.employees import Entity
     from backend.domain.quarantine import Reason
 
-    _check_choice("--entity", entity, tuple(Entity))
-    _check_choice("--reason", reason, tuple(Reason))
+    check_choice("--entity", entity, tuple(Entity))
+    check_choice("--reason", reason, tuple(Reason))
 
     async def read() -> tuple[Sequence[QuarantinedRow], Sequence[tuple[str, str, str, int]]]:
         repository = QuarantineRepository()
@@ -92,11 +98,6 @@ def quarantine_record(row: QuarantinedRow, *, show_data: bool) -> dict[str, Any]
     names = ("entity", "source_key", "severity", "reason", "field", "message", "first_seen_at", "last_seen_at")
     record = {name: getattr(row, name) for name in (*names, "execution_id")}
     return record | ({"payload": row.payload} if show_data else {})
-
-
-def _check_choice(option: str, value: str | None, choices: Sequence[str]) -> None:
-    if value is not None and value not in choices:
-        raise typer.BadParameter(f"{option} {value!r} is not known. There are: {', '.join(choices)}.")
 
 
 def _render(
@@ -135,3 +136,8 @@ def _render(
     output.print(f"{total} entries in quarantine: {rejected} rejected, {total - rejected} kept with a warning.")
     if len(rows) < total:
         note(f"{len(rows)} of them are shown; --limit, --entity and --reason choose others.")
+
+
+hris_preview.register(app)
+hris_holds.register(app)
+hris_history.register(app)

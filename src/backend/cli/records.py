@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from backend.api.repositories.job_rows import schedule_of
 from backend.api.routes import models
+from backend.db.models.hr import HrHold
 from backend.db.models.scheduler import ExecutionAttempt, ExecutionLog, Job, JobExecution
 from backend.domain.schedules import fires_after
 from backend.errors import ConfigurationError
@@ -40,6 +41,11 @@ def job_record(job: Job, now: dt.datetime, *, fires: int, last: JobExecution | N
             "next_fires": next_fires(job, now, fires),
         }
     )
+
+
+def hold_record(hold: HrHold) -> models.Hold:
+    """A held run."""
+    return models.Hold.model_validate(hold)
 
 
 def next_fires(job: Job, now: dt.datetime, limit: int) -> list[dt.datetime]:

@@ -13,7 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.api.repositories.scheduler_repository import SchedulerRepository
 from backend.db.models.hr import HrHold, HrHoldChange
-from backend.db.models.scheduler import JobExecution
+from backend.db.models.scheduler import Job, JobExecution
 from backend.db.types import db_now
 from backend.domain.jobs import TaskTraits
 from backend.errors import ConflictError, NotFoundError
@@ -90,7 +90,7 @@ class HoldRepository:
             HrHoldChange.hold_id == hold.id, HrHoldChange.action != "insert"
         )
         for entity, fields in await session.execute(statement.order_by(HrHoldChange.id)):
-            found.setdefault(entity, Counter()).update(fields)
+            found.setdefault(entity, Counter()).update(fields.keys())
         return {entity: dict(counter.most_common()) for entity, counter in found.items() if counter}
 
     # --- decisions ------------------------------------------------------------------------------------------------
@@ -100,14 +100,20 @@ class HoldRepository:
     ) -> tuple[HrHold, JobExecution]:
         """Let the held run be applied: by a new execution of `task`, which is to be dispatched after the commit.
 
+        The execution belongs to the job of the held one, if any: it waits for the job's other runs, and its end is the
+        job's.
+
         Raises:
             NotFoundError: no such held run.
             ConflictError: somebody has decided already, or the hold has ended.
         """
         hold = await self._decide(session, text, HoldStatus.APPROVED, actor=actor, note=note)
+        held = await session.get(JobExecution, hold.execution_id)  # None: cleaned up since
+        job = await session.get(Job, held.job_id) if held is not None and held.job_id is not None else None
         execution = await self._scheduler.create_execution(
             session,
             task=task,
+            job=job,
             params={"approved": hold.execution_id},
             triggered_by="manual",
             requested_by=actor,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import json
+import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,8 @@ IS_ACTIVE = "is_active"
 EXTRA = "extra"
 # Rows whose changes are looked up at once.
 _CHUNK = 2000
+# What `domain.replication.make_mask` leaves of a sensitive value.
+_MASKED = re.compile(r"•••|#[0-9a-f]{16}")
 _CHANGE: Any = HrChange.__table__
 
 
@@ -96,7 +99,7 @@ def field_names(entity: Entity) -> tuple[str, ...]:
 
 
 class HrHistoryRepository:
-    """What the replicated rows were. The session's transaction is one consistent view."""
+    """What the replicated rows were."""
 
     async def find_rows(self, session: AsyncSession, entity: Entity, key: str) -> Sequence[KnownRow]:
         """The row that has this key, then those that had it once, in the order in which they lost it."""
@@ -159,15 +162,15 @@ class HrHistoryRepository:
         *,
         where: Mapping[str, str] | None = None,
         row_ids: Collection[int] | None = None,
-        sensitive: Collection[str] = (),
     ) -> AsyncIterator[RowAt]:
         """The rows as they were at an instant, by the key that they have now: later changes are taken back.
+
+        To be the first that the session does: all pages are then of one consistent view.
 
         Args:
             at: changes at this instant had been made.
             where: only rows whose fields had these values then.
             row_ids: only of these rows.
-            sensitive: fields whose values history keeps hashed or masked.
         """
         await _keep_one_view(session)
         table, names = TABLES[entity], field_names(entity)
@@ -178,7 +181,7 @@ class HrHistoryRepository:
             rows = (await session.execute(page if last is None else page.where(key > last))).all()
             earlier = await _values_before(session, entity, [row.id for row in rows], at)
             for row in rows:
-                found = _replay(row._mapping, names, earlier.get(row.id, {}), sensitive)
+                found = _replay(row._mapping, names, earlier.get(row.id, {}))
                 if all(found.values[name] == value for name, value in (where or {}).items()):
                     yield found
             if len(rows) < _CHUNK:
@@ -231,9 +234,7 @@ async def _values_before(
     return found
 
 
-def _replay(
-    row: Mapping[Any, Any], names: Sequence[str], earlier: Mapping[str, str | None], sensitive: Collection[str]
-) -> RowAt:
+def _replay(row: Mapping[Any, Any], names: Sequence[str], earlier: Mapping[str, str | None]) -> RowAt:
     values: dict[str, Any] = {name: _text(row[name]) for name in names[:-1]}
     values[EXTRA] = row[EXTRA]
     values |= {name: earlier[name] for name in names[:-1] if name in earlier}
@@ -244,7 +245,7 @@ def _replay(
         key=values[names[0]],
         is_active=earlier[IS_ACTIVE] == "1" if IS_ACTIVE in earlier else bool(row[IS_ACTIVE]),
         values=values,
-        masked=frozenset(name for name in sensitive if earlier.get(name) is not None),
+        masked=frozenset(name for name, value in earlier.items() if value is not None and _MASKED.fullmatch(value)),
     )
 
 

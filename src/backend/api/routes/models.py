@@ -213,6 +213,48 @@ class TaskList(BaseModel):
     items: list[Task]
 
 
+class Hold(_FromRow):
+    """A replication run that the guard held."""
+
+    execution_id: str = Field(description="The run that was held; it names the hold.")
+    status: Literal["held", "approved", "rejected", "applied", "expired"]
+    reasons: list[str] = Field(description="Why, in sentences.")
+    counts: dict[str, dict[str, Any]] = Field(description="What it would have done, by entity.")
+    change_count: int = Field(description="Rows that it would have changed.")
+    held_at: dt.datetime
+    last_seen_at: dt.datetime = Field(description="When a run last would have done the same.")
+    decided_at: dt.datetime | None
+    decided_by: str | None
+    note: str | None
+    applied_execution_id: str | None = Field(description="The run that applies it, or has applied it.")
+
+
+class HoldList(BaseModel):
+    """Held runs, the newest first."""
+
+    items: list[Hold]
+
+
+class HoldChange(BaseModel):
+    """A row that a held run would have changed. The values stay in the database."""
+
+    id: int
+    entity: str
+    key: str
+    action: str = Field(description="insert, update, reactivate, deactivate or renumber.")
+    fields: list[str]
+
+
+class HoldDetail(Hold):
+    """A held run with the rows that it would have changed."""
+
+    changed_fields: dict[str, dict[str, int]] = Field(
+        description="By entity, in how many of the rows that are kept (at most 10,000) each field would have changed."
+    )
+    changes: list[HoldChange]
+    next: int | None = Field(description="Give it as `after` for the next page; null: this is the last.")
+
+
 class StatusReason(_FromRow):
     """One sentence of the judgement."""
 
