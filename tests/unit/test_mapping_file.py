@@ -320,6 +320,7 @@ def test_a_supplement_may_bring_what_is_required() -> None:
         ("biostar_user_id", "biostar_id", ["line 47", "supplements[2].columns.biostar_id", "mean biostar_user_id?"]),
         ("biostar_user_id", "status", ["'active' in every row", "let the supplement win"]),
         ('biostar_user_id = "Badge"', 'extra.badge = "Badge"', ["line 47", "a supplement cannot give this"]),
+        ('biostar_user_id = "Badge"', 'manager_no = "Boss"', ["line 47", "a supplement cannot give this"]),
         ("wins = false", "win = false", ["line 44", "employees.supplements[2].win", "did you mean wins?"]),
         # managers
         ('position_code = "JOB"\n', "", ["employees.manager", "needs position_code"]),

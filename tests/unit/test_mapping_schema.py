@@ -86,12 +86,15 @@ def test_every_key_is_described() -> None:
 def test_columns_name_the_fields_of_the_entity(entity: Entity) -> None:
     """The tables of columns offer the canonical fields, and no others."""
     table = json_schema()["properties"][entity]["properties"]
-    fields = {field.name for field in ENTITY_SPECS[entity].all_fields()}
+    spec = ENTITY_SPECS[entity]
+    fields = {field.name for field in spec.all_fields()}
 
     assert fields | {"extra"} | ({"tree_path"} if entity is Entity.EMPLOYEES else set()) == set(
         table["columns"]["properties"]
     )
-    assert fields == set(table["supplements"]["items"]["properties"]["columns"]["properties"])
+    assert {field.name for field in (spec.key, *spec.fields)} == set(
+        table["supplements"]["items"]["properties"]["columns"]["properties"]
+    )
 
 
 @by_mapping

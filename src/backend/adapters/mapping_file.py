@@ -25,6 +25,7 @@ from backend.adapters.mapping_schema import (
     LookupTable,
     MappingTable,
     SupplementTable,
+    supplement_fields,
 )
 from backend.adapters.toml_problems import KeyPath, TomlProblems, did_you_mean
 from backend.domain.employees import ENTITY_SPECS, TREE_PATH, Entity, EntitySpec
@@ -203,12 +204,12 @@ class _Reading:
         return rules
 
     def _read_supplement(self, spec: EntitySpec, table: SupplementTable, number: int, path: KeyPath) -> Supplement:
-        known = {item.name: item for item in spec.all_fields()}
+        known = {item.name: item for item in supplement_fields(spec)}
         here = (*path, "columns")
-        for name in (EXTRA, TREE_PATH):
-            if name in table.columns:
-                self.problems.add((*here, name), "a supplement cannot give this; add it to the entity's own query")
-        columns = {name: content for name, content in table.columns.items() if name not in (EXTRA, TREE_PATH)}
+        own = {EXTRA, TREE_PATH, *([spec.parent.name] if spec.parent else [])}
+        for name in own & table.columns.keys():
+            self.problems.add((*here, name), "a supplement cannot give this; add it to the entity's own query")
+        columns = {name: content for name, content in table.columns.items() if name not in own}
         fields = self._read_fields(spec.entity, columns, known, here)
         if spec.key.name not in columns:
             self.problems.add(here, f"{spec.key.name} is missing: it says whose values these are")
@@ -252,24 +253,21 @@ class _Reading:
         if table is None:
             return
         path = (Entity.EMPLOYEES.value, "columns")
-        added = {name for supplement in table.supplements for name in supplement.columns}
         ways = {"number": "manager_no", "tree_path": TREE_PATH}
-        if TREE_PATH in table.columns and "manager_no" in table.columns.keys() | added:
+        if TREE_PATH in table.columns and "manager_no" in table.columns:
             self.problems.add((*path, TREE_PATH), "the manager comes from manager_no or from tree_path, not from both")
         for way, name in ways.items():
-            is_named = name in table.columns.keys() | added
+            is_named = name in table.columns
             if table.manager == way and not is_named:
                 self.problems.add((path[0], "manager"), f'manager = "{way}" needs {name} in `columns`')
             elif table.manager not in (way, None) and is_named:
                 self.problems.add((path[0], "manager"), f'manager = "{table.manager}" takes no {name} in `columns`')
         if table.manager == "position":
             positions = entities.get(Entity.POSITIONS)
+            added = {name for supplement in table.supplements for name in supplement.columns}
             if "position_code" not in table.columns.keys() | added:
                 self.problems.add((path[0], "manager"), 'manager = "position" needs position_code in `columns`')
-            if positions is None or "parent_code" not in {
-                *positions.fields,
-                *(name for supplement in positions.supplements for name in supplement.fields),
-            }:
+            if positions is None or "parent_code" not in positions.fields:
                 self.problems.add(
                     (path[0], "manager"),
                     'manager = "position" needs [positions] with parent_code, the position that one reports to',

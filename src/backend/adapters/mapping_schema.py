@@ -10,12 +10,12 @@ import copy
 import datetime as dt
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
-from backend.domain.employees import ENTITY_SPECS, TREE_PATH, Entity, FieldKind
+from backend.domain.employees import ENTITY_SPECS, TREE_PATH, Entity, EntitySpec, FieldKind
 from backend.domain.employees import Field as CanonicalField
 from backend.domain.mapping import GuardRules, Incremental, to_text
 
@@ -284,7 +284,7 @@ def json_schema() -> dict[str, Any]:
 
 def _columns_schema(entity: Entity, rules: dict[str, Any], *, is_supplement: bool) -> dict[str, Any]:
     spec = ENTITY_SPECS[entity]
-    fields = list(spec.all_fields())
+    fields = list(supplement_fields(spec) if is_supplement else spec.all_fields())
     properties: dict[str, Any] = {}
     if entity is Entity.EMPLOYEES and not is_supplement:
         fields.append(TREE_PATH_FIELD)
@@ -302,6 +302,11 @@ def _columns_schema(entity: Entity, rules: dict[str, Any], *, is_supplement: boo
             "additionalProperties": False,
         }
     return {"properties": properties, "required": [spec.key.name], "additionalProperties": False}
+
+
+def supplement_fields(spec: EntitySpec) -> Sequence[CanonicalField]:
+    """What a supplement can give: all but the parent, which belongs to the hierarchy of the entity's own query."""
+    return spec.key, *spec.fields
 
 
 def describe_field(entity: Entity, field: CanonicalField) -> str:
