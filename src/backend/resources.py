@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import functools
+from pathlib import Path
+
 from backend.adapters.attendance_store import DatabaseAttendanceStore
 from backend.adapters.biostar_config import load_punch_rules
 from backend.adapters.biostar_source import Biostar2Source
 from backend.adapters.hr_store import DatabaseHrStore
-from backend.adapters.hris_source import DatabaseHrisSource
+from backend.adapters.hris_source import DatabaseHrisSource, HrisSources
 from backend.adapters.mail_outbox import DatabaseMailOutbox
 from backend.adapters.mailer_url import make_mailer
 from backend.adapters.mapping_file import load_hris_mapping
 from backend.adapters.row_spool import open_spool
 from backend.api.repositories.history_repository import HistoryRepository
 from backend.db.biostar_database import biostar
-from backend.db.hris_database import hris
+from backend.db.hris_database import hris, source_database
 from backend.db.maria_database import maria
 from backend.domain.jobs import TaskTraits
-from backend.domain.mapping import HrisMapping
+from backend.domain.mapping import HrisMapping, SourceDefinition
 from backend.domain.punches import PunchRules
 from backend.ports import History, HrisSource, HrStore, Mailer, MailOutbox, OpenSpool, PunchSource, PunchStore
 from backend.settings import get_settings
@@ -33,9 +36,21 @@ def hris_mapping() -> HrisMapping:
     return load_hris_mapping(get_settings().config_file("hris.toml"))
 
 
-def hris_source() -> HrisSource:
-    """The HRIS."""
-    return DatabaseHrisSource(hris())
+def hris_source(mapping: HrisMapping | None = None) -> HrisSource:
+    """The HRIS, and the sources beside it that the mapping defines; each is looked for when it is first asked."""
+    definitions = mapping.sources.values() if mapping else ()
+    folder = Path(mapping.file).parent if mapping else Path()
+    return HrisSources(
+        DatabaseHrisSource(hris()), {item.name: functools.partial(_open_source, item, folder) for item in definitions}
+    )
+
+
+def _open_source(definition: SourceDefinition, folder: Path) -> HrisSource:
+    if definition.url_setting is not None:
+        return DatabaseHrisSource(source_database(definition.name, definition.url_setting))
+    from backend.adapters.csv_source import CsvHrisSource
+
+    return CsvHrisSource(definition.name, folder / (definition.file or ""))
 
 
 def hr_store() -> HrStore:

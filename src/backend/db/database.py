@@ -75,9 +75,9 @@ class Database:
         self.setting = setting
         self.url = parse_url(name, setting, url)
         self.read_only = read_only
+        self.timeout_seconds = timeout_seconds
+        self.statement_timeout_seconds = statement_timeout_seconds
         self._pool_size = pool_size
-        self._timeout_seconds = timeout_seconds
-        self._statement_timeout_seconds = statement_timeout_seconds
         self._engines: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, AsyncEngine] = weakref.WeakKeyDictionary()
 
     @property
@@ -90,6 +90,13 @@ class Database:
         """The URL without its password, for messages."""
         secrets = {key: "hidden" for key in self.url.query if key.lower() in ("odbc_connect", "password", "pwd")}
         return self.url.update_query_dict(secrets).render_as_string(hide_password=True)
+
+    @property
+    def odbc_connection_string(self) -> str:
+        """What the ODBC driver manager is told to connect to a database of the dialect `mssql`, with the password."""
+        url = self.url.set(drivername="mssql+pyodbc")
+        (text,), _ = url.get_dialect()().create_connect_args(url)
+        return str(text)
 
     @property
     def engine(self) -> AsyncEngine:
@@ -116,7 +123,7 @@ class Database:
             TransientError: the database is away, busy or too slow; the same work may be tried again.
             PermanentError: the statement is wrong or refused.
         """
-        async with self._translated(), _deadline(timeout_seconds):
+        async with self.translated(), _deadline(timeout_seconds):
             session = self.session_maker()()
             try:
                 yield session
@@ -142,7 +149,7 @@ class Database:
         Raises:
             TransientError, PermanentError: as in `session`.
         """
-        async with self._translated(), _deadline(timeout_seconds):
+        async with self.translated(), _deadline(timeout_seconds):
             session = AsyncSession(self.engine.execution_options(read_only=True), expire_on_commit=False)
             try:
                 yield session
@@ -163,7 +170,8 @@ class Database:
         return explain_error(self, error)
 
     @contextlib.asynccontextmanager
-    async def _translated(self) -> AsyncIterator[None]:
+    async def translated(self) -> AsyncIterator[None]:
+        """Make a driver's error in the block one of ours, as sessions do."""
         try:
             yield
         except (DBAPIError, PoolTimeoutError, OSError) as error:
@@ -182,19 +190,21 @@ class Database:
             options |= {
                 "pool_size": self._pool_size,
                 "max_overflow": self._pool_size,
-                "pool_timeout": self._timeout_seconds,
+                "pool_timeout": self.timeout_seconds,
                 "pool_pre_ping": True,
                 "pool_recycle": 1800,
             }
         if self.dialect == "mysql":
             connect_args |= {
                 "charset": "utf8mb4",
-                "connect_timeout": self._timeout_seconds,
+                "connect_timeout": self.timeout_seconds,
                 "init_command": "SET time_zone = '+00:00', innodb_lock_wait_timeout = 10",
             }
             options["isolation_level"] = "READ COMMITTED"
+            # Makes LOAD DATA LOCAL possible; see `_listen_mysql` and `db.bulk_load`.
+            connect_args["local_infile"] = not self.read_only
         if self.dialect == "mssql":
-            connect_args["timeout"] = int(self._timeout_seconds)
+            connect_args["timeout"] = max(1, round(self.timeout_seconds))  # 0 would be no limit
             if _is_freetds(self.url):
                 options["use_setinputsizes"] = False
         try:
@@ -288,13 +298,19 @@ def _let_aiomysql_write_bytes() -> None:
 def _listen_mysql(database: Database, engine: AsyncEngine) -> None:
     _let_aiomysql_write_bytes()
     if not database.read_only:
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def close_files(connection: Any, _record: Any) -> None:
+            # A server may ask for any file at any time: it gets none but inside `BulkLoader`.
+            connection._connection._local_infile = False
+
         return
 
     @event.listens_for(engine.sync_engine, "connect")
     def on_connect(connection: Any, _record: Any) -> None:
         cursor = connection.cursor()
         cursor.execute("SET SESSION TRANSACTION READ ONLY")
-        limit = database._statement_timeout_seconds
+        limit = database.statement_timeout_seconds
         if limit is not None and "MariaDB" in str(connection._connection.get_server_info()):
             cursor.execute(f"SET SESSION max_statement_time = {float(limit)}")
         cursor.close()
@@ -304,9 +320,9 @@ def _listen_mssql(database: Database, engine: AsyncEngine) -> None:
     # First of all listeners: SQLAlchemy's own asks the server for its version, and may be cancelled while it waits.
     @event.listens_for(engine.sync_engine, "connect", insert=True)
     def on_connect(connection: Any, _record: Any) -> None:
-        if database._statement_timeout_seconds is not None:
+        if database.statement_timeout_seconds is not None:
             with contextlib.suppress(Exception):  # a driver without the attribute: the task's own time limit remains
-                connection._connection._conn.timeout = int(database._statement_timeout_seconds)
+                connection._connection._conn.timeout = max(1, round(database.statement_timeout_seconds))
         guard_odbc(connection._connection)
 
     def terminate(connection: Any) -> None:
