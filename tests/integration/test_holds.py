@@ -109,10 +109,10 @@ async def test_a_rejection_is_kept_with_its_reason(database: Database) -> None:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        ("approved", "alice@host approved it at 2031-05-04 12:00:00 UTC"),
-        ("rejected", "alice@host rejected it at 2031-05-04 12:00:00 UTC"),
-        ("applied", "alice@host approved it at 2031-05-04 12:00:00 UTC, and it was applied by run 00000007"),
-        ("expired", "it has expired"),
+        ("approved", "approved by alice@host at 2031-05-04 12:00:00 UTC"),
+        ("rejected", "rejected by alice@host at 2031-05-04 12:00:00 UTC"),
+        ("applied", "approved by alice@host at 2031-05-04 12:00:00 UTC, and applied by run 00000007"),
+        ("expired", "approved by alice@host at 2031-05-04 12:00:00 UTC, but expired, as the HRIS says"),
     ],
 )
 async def test_a_second_decision_is_told_the_first(database: Database, status: str, said: str) -> None:

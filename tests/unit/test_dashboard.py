@@ -14,6 +14,7 @@ from backend.api.dashboard import words
 from backend.api.dashboard.verdict import JobState, Level, Verdict, job_state, judge, stream_title
 from backend.api.repositories.overview_repository import PastRun, Vitals
 from backend.db.models import Job, Lease, Stream, Worker
+from backend.db.models.hr import HrHold
 from backend.domain.executions import Status
 
 NOW = dt.datetime(2031, 5, 4, 12, 0, tzinfo=dt.UTC)
@@ -244,3 +245,19 @@ def test_a_new_installation_is_no_alarm() -> None:
 def test_jobs_without_data_yet_wait_for_it() -> None:
     """With jobs but before the first run, the page waits."""
     assert verdict(streams=[]).headline == "Waiting for the first data"
+
+
+def test_a_held_run_is_told_before_all_else() -> None:
+    """Also where scheduler and workers are down; what else is wrong follows, and the run's own failure only once."""
+    hold = HrHold(execution_id="01930000-0000-7000-8000-0000000000aa", reasons=["a", "b"], held_at=ago(hours=1))
+    failed = dataclasses.replace(past(Status.FAILED, hours=1), error="see hrsync hris hold 000000aa")
+    dead = dataclasses.replace(HEALTHY, lease=None, workers=[])
+    for vitals, others in ((HEALTHY, 0), (dead, 2)):
+        found = judge(vitals, [CURRENT], [JOB], {1: [failed]}, silent_after_seconds=15, holds=[hold])
+        assert (found.level, found.headline) == (Level.BAD, "HR data is not current: run 000000aa is held")
+        assert found.reasons[0].text == "Run 000000aa was held 1 h ago and waits for a decision: a; b."
+        assert "hrsync hris approve 000000aa" in found.reasons[0].advice
+        assert len(found.reasons) == 1 + others
+    assert [reason.text.partition(".")[0] for reason in found.reasons[1:]] == [
+        "The scheduler is down", "No worker is running",
+    ]  # fmt: skip

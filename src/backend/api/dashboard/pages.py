@@ -32,6 +32,7 @@ _RECENT = 25
 _PAGE = 50
 _LOG_LINES = 300
 _ATTEMPTS = 50
+_HOLD_ROWS = 100
 # Seconds between two looks of an open page.
 _REFRESH = 5
 _REFRESH_UNCHANGING = 60
@@ -132,6 +133,7 @@ async def show_execution(request: Request, context: Context, reference: str) -> 
         attempts = await context.scheduler.list_attempts(session, row.id)
         log = await context.overview.list_log_end(session, row.id, limit=_LOG_LINES + 1)
         jobs = await context.scheduler.list_jobs(session)
+        hold = await context.holds.find_hold(session, row.id)
     if reference != row.id:
         return RedirectResponse(f"/executions/{row.id}", HTTPStatus.SEE_OTHER)
     view = views.run_view(row, {job.code: job.name or job.code for job in jobs}, now)
@@ -143,12 +145,44 @@ async def show_execution(request: Request, context: Context, reference: str) -> 
         level=view.tone,
         row=row,
         run=view,
+        hold=hold,
         counts=views.counts(views.counts_of(row)),
         facts=views.facts(row),
         attempts=[views.attempt_view(attempt) for attempt in attempts[-_ATTEMPTS:]],
         log=[views.log_view(line) for line in log[-_LOG_LINES:]],
         log_is_cut=len(log) > _LOG_LINES,
         refresh=_REFRESH_UNCHANGING if view.is_final else 2,
+    )
+
+
+@router.get("/hris/holds/{reference}")
+async def show_hold(
+    request: Request, context: Context, reference: str, after: Annotated[int, Query(ge=0)] = 0
+) -> Response:
+    """A run that the guard held: why, and what it would have done to which rows. No values."""
+    async with context.session() as session:
+        hold = await context.holds.get_hold(session, reference)
+        now = await context.overview.read_clock(session)
+        fields = await context.holds.count_changed_fields(session, hold)
+        rows = await context.holds.list_changes(session, hold, after=after, limit=_HOLD_ROWS + 1)
+        kept = await context.holds.count_kept(session, hold)
+    here = f"/hris/holds/{hold.execution_id}"
+    if reference != hold.execution_id:
+        return RedirectResponse(here, HTTPStatus.SEE_OTHER)
+    view = views.hold_view(hold, fields)
+    return _page(
+        request,
+        "hold.html",
+        now=now,
+        title=view.headline,
+        level=view.tone,
+        row=hold,
+        hold=view,
+        changes=[views.hold_change_view(row) for row in rows[:_HOLD_ROWS]],
+        kept=kept,
+        older=f"{here}?{urlencode({'after': rows[_HOLD_ROWS - 1].id})}" if rows[_HOLD_ROWS:] else "",
+        newest=here if after else "",
+        refresh=_REFRESH if view.is_open else _REFRESH_UNCHANGING,
     )
 
 

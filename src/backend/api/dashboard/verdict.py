@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from backend.api.dashboard.words import absolute, brief_error, enumerate_words, plural, relative, shorten, span
 from backend.api.repositories.overview_repository import PastRun, Vitals
 from backend.db.models import Job, Stream
+from backend.db.models.hr import HrHold
 from backend.domain.executions import Status
 
 # A due run that waits longer is worth a word even while workers live: they are too few, or stuck.
@@ -114,39 +115,42 @@ def judge(
     runs: Mapping[int, Sequence[PastRun]],
     *,
     silent_after_seconds: float,
+    holds: Sequence[HrHold] = (),
     broker_problem: str = "",
 ) -> Verdict:
     """What an operator must know first.
 
     Args:
         runs: the last executions by job id, the newest first.
+        holds: the runs that the guard held and nobody has decided about, the newest first.
         silent_after_seconds: age of the scheduler's last loop from which it counts as down.
         broker_problem: why the broker does not answer; empty when it does.
     """
     scheduler = scheduler_problem(vitals, silent_after_seconds=silent_after_seconds)
-    if not jobs and not any(stream.succeeded_at for stream in streams):
+    if not jobs and not holds and not any(stream.succeeded_at for stream in streams):
         return _nothing_set_up(scheduler)
     down = list(_down(vitals, scheduler, broker_problem))
     stale = _stale(streams, vitals.now)
-    troubled = [reason for job in jobs if (reason := _troubled(job, runs.get(job.id, ()), vitals.now))]
+    troubled = [reason for job in jobs if (reason := _troubled(job, runs.get(job.id, ()), vitals.now, holds))]
     slow = _waiting(vitals) if vitals.workers else []
     reasons = [*stale, *troubled, *slow]
-    if down:
-        headline = down[0].headline
-        # The headline says the first of them already.
-        gone = [
-            Reason(text=f"{'' if part is down[0] else part.headline + '. '}{part.why}", advice=part.advice)
-            for part in down
-        ]
-        return Verdict(
-            level=Level.BAD, headline=headline, detail=_freshness(streams, vitals.now), reasons=[*gone, *reasons]
-        )
-    if stale:
+    # The headline says the first of them already.
+    gone = [
+        Reason(text=f"{'' if part is down[0] and not holds else part.headline + '. '}{part.why}", advice=part.advice)
+        for part in down
+    ]
+    if holds or down or stale:
+        if holds:
+            headline = f"HR data is not current: run {holds[0].execution_id[-8:]} is held"
+        else:
+            headline = down[0].headline if down else "HR data is not current"
+        held = [_held(hold, vitals.now) for hold in holds]
+        nothing = "The guard found it unusual: nothing of it was applied. " if holds else ""
         return Verdict(
             level=Level.BAD,
-            headline="HR data is not current",
-            detail=_freshness(streams, vitals.now),
-            reasons=reasons,
+            headline=headline,
+            detail=nothing + _freshness(streams, vitals.now),
+            reasons=[*held, *gone, *reasons],
         )
     known = [stream for stream in streams if stream.succeeded_at is not None]
     if reasons:
@@ -243,9 +247,22 @@ def _stale(streams: Sequence[Stream], now: dt.datetime) -> list[Reason]:
     ]
 
 
-def _troubled(job: Job, runs: Sequence[PastRun], now: dt.datetime) -> Reason | None:
+def _held(hold: HrHold, now: dt.datetime) -> Reason:
+    ref = hold.execution_id[-8:]
+    why = "; ".join(hold.reasons)
+    return Reason(
+        text=f"Run {ref} was held {relative(hold.held_at, now)} and waits for a decision: {shorten(why, 400)}.",
+        advice=f"Look at what it would do. Then: hrsync hris approve {ref}, or: hrsync hris reject {ref}.",
+        href=f"/hris/holds/{hold.execution_id}",
+    )
+
+
+def _troubled(job: Job, runs: Sequence[PastRun], now: dt.datetime, holds: Sequence[HrHold]) -> Reason | None:
     last = last_ended(runs)
     if last is None or job.paused_at is not None or not job.enabled:
+        return None
+    # The hold itself is told already, and later runs that were held for the same.
+    if any(hold.execution_id == last.id or hold.execution_id[-8:] in (last.error or "") for hold in holds):
         return None
     state = job_state(runs)
     if state is JobState.OK:

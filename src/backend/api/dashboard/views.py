@@ -20,9 +20,11 @@ from backend.api.dashboard.verdict import (
     stream_system,
     stream_title,
 )
+from backend.api.repositories.hold_repository import HoldStatus, describe_decision
 from backend.api.repositories.overview_repository import ExecutionLine, PastRun, Vitals
 from backend.api.routes.readiness import CheckResult, CheckState
 from backend.db.models import ExecutionAttempt, ExecutionLog, Job, JobExecution, Stream
+from backend.db.models.hr import HrHold, HrHoldChange
 from backend.domain.executions import COUNT_NAMES, RowCounts, Status
 
 TONES: Mapping[str, str] = {
@@ -426,6 +428,96 @@ def facts(row: JobExecution) -> list[Fact]:
         Fact(name="Id", code=row.id),
     ]
     return [fact for fact in found if fact.text or fact.code or fact.at is not None]
+
+
+# --- held runs --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldView:
+    """A run that the guard held.
+
+    Attributes:
+        counts: by entity, what the run would have done, as far as that is not nothing.
+        fields: by entity, the names of the fields that would have changed, with the number of rows.
+    """
+
+    ref: str
+    headline: str
+    tone: str
+    is_open: bool
+    decision: str
+    reasons: Sequence[str]
+    counts: Sequence[tuple[str, Sequence[Count]]]
+    fields: Sequence[tuple[str, Sequence[tuple[str, int]]]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldChangeView:
+    """A row that a held run would have changed: no values."""
+
+    entity: str
+    key: str
+    label: str
+    tone: str
+    fields: Sequence[str]
+
+
+def hold_view(hold: HrHold, fields: Mapping[str, Mapping[str, int]]) -> HoldView:
+    """A run that the guard held.
+
+    Args:
+        fields: in how many rows each field would have changed, by entity.
+    """
+    ref = hold.execution_id[-8:]
+    said, tone = _HOLDS.get(hold.status, (hold.status, "idle"))
+    is_open = hold.status == HoldStatus.HELD
+    return HoldView(
+        ref=ref,
+        headline=f"Run {ref} {said}",
+        tone=tone,
+        is_open=is_open,
+        decision="" if is_open else words.sentence(describe_decision(hold)),
+        reasons=[words.sentence(reason) for reason in hold.reasons],
+        counts=[(entity, _hold_counts(numbers)) for entity, numbers in hold.counts.items()],
+        fields=[(entity, list(numbers.items())) for entity, numbers in fields.items()],
+    )
+
+
+def _hold_counts(numbers: Mapping[str, int | None]) -> list[Count]:
+    return [
+        Count(name=name, label=label, value=value, loud=name in ("deactivated", "rejected", "warnings"))
+        for name, label in _HOLD_COUNTS.items()
+        if (value := numbers.get(name)) or (name == "read" and value is not None)
+    ]
+
+
+def hold_change_view(change: HrHoldChange) -> HoldChangeView:
+    """A row that a held run would have changed."""
+    label, tone = _ACTIONS.get(change.action, (change.action, "idle"))
+    # All fields of a new row are new, and the action says itself what becomes of `is_active`.
+    names = [] if change.action == "insert" else [name for name in change.fields if name != "is_active"]
+    return HoldChangeView(entity=change.entity, key=change.entity_key, label=label, tone=tone, fields=names)
+
+
+_HOLDS: Mapping[str, tuple[str, str]] = {
+    HoldStatus.HELD: ("is held", "bad"),
+    HoldStatus.APPROVED: ("was held and is approved", "busy"),
+    HoldStatus.APPLIED: ("was held, approved and applied", "ok"),
+    HoldStatus.REJECTED: ("was held and rejected", "idle"),
+    HoldStatus.EXPIRED: ("was held and has expired", "idle"),
+}
+_HOLD_COUNTS = _COUNT_WORDS | {"reactivated": "reactivated", "renumbered": "renumbered", "warnings": "with a warning"}
+_ACTIONS = {
+    "insert": ("new", "ok"),
+    "update": ("changed", "busy"),
+    "reactivate": ("active again", "ok"),
+    "renumber": ("renumbered", "warn"),
+    "deactivate": ("deactivated", "bad"),
+}
+
+
+# --- machinery --------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

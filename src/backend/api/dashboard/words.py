@@ -75,6 +75,11 @@ def enumerate_words(items: Sequence[str]) -> str:
     return " and ".join(part for part in (", ".join(items[:-1]), items[-1]) if part)
 
 
+def sentence(clause: str) -> str:
+    """The clause as a sentence: with a capital letter and a full stop."""
+    return f"{clause[:1].upper()}{clause[1:].rstrip('.')}."
+
+
 def brief_error(text: str) -> str:
     """An error for a line: without the URL in it, which everybody knows who looks at the page."""
     return _URL.sub("", text).replace(" -- ", "; ")

@@ -154,29 +154,23 @@ class HoldRepository:
         await session.refresh(hold)
         if not result.rowcount:
             raise ConflictError(
-                f"Nothing was decided about run {hold.execution_id[-8:]}: {describe_decision(hold)}. "
-                "A run that is held anew can be decided anew: `hrsync hris holds` shows what is open."
+                f"Run {hold.execution_id[-8:]} does not wait for a decision any more: {describe_decision(hold)}. "
+                "`hrsync hris holds` shows the runs that do."
             )
         return hold
 
 
 def describe_decision(hold: HrHold) -> str:
-    """What has become of a hold, as a clause: `alice@host approved it at 2031-05-04 12:00:00 UTC`."""
-    by = f" by run {hold.applied_execution_id[-8:]}" if hold.applied_execution_id else ""
+    """What has become of a hold, as a clause: `approved by alice@host at 2031-05-04 12:00:00 UTC`."""
+    at = f" at {hold.decided_at.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC" if hold.decided_at is not None else ""
+    by = f" by {hold.decided_by}{at}" if hold.decided_by else at
     match hold.status:
         case HoldStatus.HELD:
-            return "nobody has decided about it yet"
-        case HoldStatus.APPROVED | HoldStatus.REJECTED:
-            return f"{_decider(hold)} {hold.status} it{_at(hold.decided_at)}"
+            return "nobody has decided yet"
         case HoldStatus.APPLIED:
-            return f"{_decider(hold)} approved it{_at(hold.decided_at)}, and it was applied{by}"
+            run = f" by run {hold.applied_execution_id[-8:]}" if hold.applied_execution_id else ""
+            return f"approved{by}, and applied{run}"
+        case HoldStatus.EXPIRED:
+            return f"{f'approved{by}, but ' if hold.decided_by else ''}expired, as the HRIS says something else by now"
         case _:
-            return "it has expired, as the HRIS says something else by now"
-
-
-def _decider(hold: HrHold) -> str:
-    return hold.decided_by or "somebody"
-
-
-def _at(instant: dt.datetime | None) -> str:
-    return f" at {instant.astimezone(dt.UTC):%Y-%m-%d %H:%M:%S} UTC" if instant is not None else ""
+            return f"{hold.status}{by}"

@@ -11,6 +11,7 @@ from typing import Annotated, Any, Protocol
 from fastapi import Depends, Request
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from backend.api.repositories.hold_repository import HoldRepository
 from backend.api.repositories.job_rows import schedule_of
 from backend.api.repositories.overview_repository import OverviewRepository
 from backend.api.repositories.scheduler_repository import SchedulerRepository
@@ -63,6 +64,7 @@ class ApiContext:
     scheduler_silent_after_seconds: float
     overview: OverviewRepository = field(default_factory=OverviewRepository)
     scheduler: SchedulerRepository = field(default_factory=SchedulerRepository)
+    holds: HoldRepository = field(default_factory=HoldRepository)
 
     @contextlib.asynccontextmanager
     async def session(self) -> AsyncIterator[AsyncSession]:

@@ -7,10 +7,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.api.dashboard.verdict import Verdict, judge
+from backend.api.repositories.hold_repository import HoldStatus
 from backend.api.repositories.overview_repository import PastRun, Vitals
 from backend.api.routes.context import ApiContext
 from backend.api.routes.readiness import CheckResult, CheckState
 from backend.db.models import Job, Stream
+
+# Open holds that are told of: more than one at a time are rare.
+_HOLDS = 5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,12 +41,14 @@ async def read_overview(context: ApiContext) -> Overview:
         streams = await context.scheduler.list_streams(session)
         jobs = await context.scheduler.list_jobs(session)
         runs = await context.overview.list_last_runs(session, [job.id for job in jobs])
+        holds = await context.holds.list_holds(session, statuses=(HoldStatus.HELD,), limit=_HOLDS)
     broker = await asked
     verdict = judge(
         vitals,
         streams,
         jobs,
         runs,
+        holds=holds,
         silent_after_seconds=context.scheduler_silent_after_seconds,
         broker_problem=broker.detail if broker.state is CheckState.FAILED else "",
     )

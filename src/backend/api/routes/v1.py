@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPBearer
 
 from backend.api.dashboard.verdict import last_ended, stream_state
+from backend.api.repositories.hold_repository import HoldStatus
 from backend.api.repositories.overview_repository import ExecutionFilter, PastRun
 from backend.api.routes import models
 from backend.api.routes.context import Context, next_fires
@@ -120,6 +121,42 @@ async def list_log(
         lines = await context.scheduler.list_logs(session, row.id, after=after, limit=limit + 1)
     items = [models.LogLine.model_validate(line) for line in lines[:limit]]
     return models.LogPage(items=items, next=items[-1].id if len(lines) > limit else None)
+
+
+@router.get("/hris/holds", tags=["hris"])
+async def list_holds(
+    context: Context,
+    status: Annotated[list[HoldStatus] | None, Query(description="May be given several times.")] = None,
+    limit: Annotated[int, Query(ge=1, le=500)] = 50,
+) -> models.HoldList:
+    """Replication runs that the guard held, the newest first."""
+    async with context.session() as session:
+        holds = await context.holds.list_holds(session, statuses=status or (), limit=limit)
+    return models.HoldList(items=[models.Hold.model_validate(hold) for hold in holds])
+
+
+@router.get("/hris/holds/{reference}", tags=["hris"], responses=_REFERENCE)
+async def get_hold(
+    context: Context,
+    reference: str,
+    after: Annotated[int, Query(ge=0, description="`next` of the page before.")] = 0,
+    limit: Annotated[int, Query(ge=0, le=1000)] = 200,
+) -> models.HoldDetail:
+    """One held run with the rows that it would have changed: keys and field names, no values."""
+    async with context.session() as session:
+        hold = await context.holds.get_hold(session, reference)
+        fields = await context.holds.count_changed_fields(session, hold)
+        rows = await context.holds.list_changes(session, hold, after=after, limit=limit + 1)
+    changes = [
+        models.HoldChange(id=row.id, entity=row.entity, key=row.entity_key, action=row.action, fields=[*row.fields])
+        for row in rows[:limit]
+    ]
+    return models.HoldDetail(
+        **models.Hold.model_validate(hold).model_dump(),
+        changed_fields={entity: dict(counts) for entity, counts in fields.items()},
+        changes=changes,
+        next=changes[-1].id if changes and len(rows) > limit else None,
+    )
 
 
 @router.get("/streams", tags=["status"])
