@@ -14,6 +14,7 @@ from celery import signals
 from backend.execution import redis_transport
 from backend.execution.process import begin_shutdown, get_executor, loop_thread, shut_down
 from backend.execution.tracked_task import TrackedCelery
+from backend.resources import preload
 from backend.settings import Settings, get_settings
 from backend.utils import systemd
 from backend.utils.structured_logger import configure_logging, make_logging_native
@@ -122,6 +123,7 @@ def _end(**_: Any) -> None:
 
 
 def _start(pool: str) -> None:
+    preload()
     executor = get_executor(pool=pool, on_pulse=_feed_watchdog)
     loop_thread().call_soon(executor.start)
 

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
-from typing import Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from backend.domain.employees import Entity, SourceRow
+from backend.domain.employees import Entity
 from backend.domain.executions import RowCounts
 from backend.domain.mail import Deferred, Delivery, MailStatus, OutgoingMail, Refused
-from backend.domain.mapping import EntityMapping, RawRow
+from backend.domain.mapping import SourceQuery
 from backend.domain.punches import ClockEvent, IngestState, Month, PunchBatch
 from backend.domain.quarantine import QuarantineEntry
-from backend.domain.replication import TargetState
+
+if TYPE_CHECKING:  # these load Arrow, which few processes need
+    import pyarrow as pa
+
+    from backend.domain.replication import RowsWanted, TargetBatch, TargetRow
+    from backend.domain.replication_plan import EntityPlan, HeldRun, ReplicationPlan, RowChange, StreamFacts
+    from backend.domain.row_batches import RawBatch
 
 
 class RunLog(Protocol):
@@ -59,68 +65,112 @@ class Run(Protocol):
 
 
 class SourceRows(Protocol):
-    """The open result of one entity's query."""
+    """The open result of one query."""
 
     @property
     def columns(self) -> Sequence[str]:
         """The names of the result columns."""
         ...
 
-    def batches(self) -> AsyncGenerator[Sequence[RawRow], None]:
+    def batches(self) -> AsyncGenerator[RawBatch, None]:
         """The rows, in the order of the query, fetched as they are asked for."""
         ...
 
 
 class HrisSource(Protocol):
-    """Reads the HRIS."""
+    """Reads the HRIS, and the sources beside it."""
 
-    def open(self, mapping: EntityMapping) -> AbstractAsyncContextManager[SourceRows]:
-        """Run the entity's query; every error names the entity and the place of the mapping.
+    def open(self, query: SourceQuery) -> AbstractAsyncContextManager[SourceRows]:
+        """Run a query; every error names its subject and the place in the mapping.
 
         Raises:
-            TransientError: the HRIS is away, or went away in mid-stream.
+            TransientError: the source is away, or went away in mid-stream.
             PermanentError: it refuses the query (a table or column that does not exist, no permission).
+            ConfigurationError: there is no source of that name, or its file is missing.
         """
         ...
 
 
 class HrWriter(Protocol):
-    """Writes one run's changes, in one transaction that `HrStore.apply` opens and commits."""
+    """Writes one run's changes, in one transaction that `HrStore.apply` opens and commits.
 
-    async def upsert(self, entity: Entity, rows: Sequence[SourceRow], parents: Mapping[str, str]) -> None:
-        """Insert or replace rows; `parents` holds their parents by key."""
+    Rows are as in `CanonicalBatch.rows`, with the resolved parent in `parent_ref`.
+    """
+
+    async def insert(self, entity: Entity, rows: pa.RecordBatch) -> None:
+        """Insert rows whose keys are not there."""
         ...
 
-    async def set_parents(self, entity: Entity, parents: Mapping[str, str | None]) -> None:
-        """Change nothing but the parent of existing rows."""
+    async def update(self, entity: Entity, rows: pa.RecordBatch) -> None:
+        """Replace rows whose keys are there."""
+        ...
+
+    async def renumber(self, changes: Sequence[RowChange]) -> None:
+        """Give rows their new keys; to be followed by an update of them."""
         ...
 
     async def deactivate(self, entity: Entity, keys: Sequence[str]) -> None:
         """Mark rows as gone."""
         ...
 
+    async def record(self, changes: Sequence[RowChange]) -> None:
+        """Keep what was changed in the history."""
+        ...
+
     async def quarantine(self, entries: Sequence[QuarantineEntry]) -> None:
         """Note defects; one that is there already keeps its first sight."""
         ...
 
-    async def finish(self, entity: Entity, row_count: int) -> None:
-        """Drop the entity's quarantine entries that this run did not see again, and move its stream."""
+    async def finish(self, plan: EntityPlan, *, seen: Callable[[str], bool] | None = None) -> None:
+        """Drop the entity's quarantine entries that this run did not see again, and move its stream.
+
+        Args:
+            seen: of a partial run, whether it read the row of a key; entries of other rows stay.
+        """
+        ...
+
+    async def follow_renumbered(self, changes: Sequence[RowChange]) -> None:
+        """Let the rows that still name a renumbered row by its old key name it by its new one."""
+        ...
+
+    async def close_holds(self, applied: str | None) -> None:
+        """Mark the held run as applied (None: none was), and all other open ones as expired."""
         ...
 
 
 class HrStore(Protocol):
     """The replicated HR data."""
 
-    async def read_state(self, entities: Collection[Entity]) -> TargetState:
-        """What the target has."""
+    async def read_facts(self, entities: Collection[Entity]) -> Mapping[Entity, StreamFacts]:
+        """What earlier runs left."""
         ...
 
-    def apply(self, state: TargetState, execution_id: str) -> AbstractAsyncContextManager[HrWriter]:
+    def stream_index(self, entity: Entity, *, verify: bool = False) -> AsyncGenerator[TargetBatch, None]:
+        """All rows of the target, as little as tells whether they differ.
+
+        Args:
+            verify: make the digests of what the rows hold now, whatever was stored with them.
+        """
+        ...
+
+    async def fetch_rows(self, wanted: RowsWanted) -> Sequence[TargetRow]:
+        """Whole rows of the target, those of the keys that there are."""
+        ...
+
+    def apply(self, facts: Mapping[Entity, StreamFacts], execution_id: str) -> AbstractAsyncContextManager[HrWriter]:
         """One transaction in which the run is applied: all of it, or nothing.
 
         Raises:
-            TransientError: another run was applied since `state` was read.
+            TransientError: another run was applied since `facts` were read.
         """
+        ...
+
+    async def hold(self, plan: ReplicationPlan, execution_id: str) -> HeldRun:
+        """Keep what a run would have done, for somebody to decide; a run that would do the same is the same hold."""
+        ...
+
+    async def find_hold(self, execution_id: str) -> HeldRun | None:
+        """The hold of the run with this id."""
         ...
 
 

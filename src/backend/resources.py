@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import functools
+import importlib
 from pathlib import Path
 
 from backend.adapters.attendance_store import DatabaseAttendanceStore
 from backend.adapters.biostar_config import load_punch_rules
 from backend.adapters.biostar_source import Biostar2Source
-from backend.adapters.hr_store import DatabaseHrStore
 from backend.adapters.hris_source import DatabaseHrisSource, HrisSources
 from backend.adapters.mail_outbox import DatabaseMailOutbox
 from backend.adapters.mailer_url import make_mailer
@@ -55,10 +55,19 @@ def _open_source(definition: SourceDefinition, folder: Path) -> HrisSource:
 
 def hr_store() -> HrStore:
     """The replicated HR data."""
+    from backend.adapters.hr_store import DatabaseHrStore
+
     return DatabaseHrStore(maria(), stale_after_seconds=get_settings().hris_stale_after_hours * 3600)
 
 
 open_row_spool: OpenSpool = open_spool
+
+
+def preload() -> None:
+    """Import what is imported late because it loads Arrow: in a worker, before its threads do so at the same time."""
+    for module in ("adapters.csv_source", "adapters.hr_store", "adapters.odbc_batches", "services.reconcile_hris"):
+        importlib.import_module(f"backend.{module}")
+
 
 # --- punches --------------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 
 class Entity(enum.StrEnum):
@@ -87,7 +86,7 @@ class EntitySpec:
     Attributes:
         key: the business key, unique in the source and in the target; compared exactly.
         parent: the field that names another row of the same entity (manager, department above), None if there is none.
-        fields: all fields but `key` and `parent`, in the order in which `SourceRow.values` holds them; the custom
+        fields: all fields but `key` and `parent`, in the order in which rows hold them; the custom
             fields (`extra`, a JSON object as text) follow as one more value.
     """
 
@@ -98,28 +97,12 @@ class EntitySpec:
 
     @property
     def value_names(self) -> tuple[str, ...]:
-        """The names of `SourceRow.values`."""
+        """The names of a row's values."""
         return (*(field.name for field in self.fields), "extra")
 
     def all_fields(self) -> tuple[Field, ...]:
         """Every field: the key, the others, the parent."""
         return (self.key, *self.fields, *((self.parent,) if self.parent else ()))
-
-
-class SourceRow(NamedTuple):
-    """One row of the source in canonical form. A plain tuple, as there are hundreds of thousands.
-
-    Attributes:
-        key: the business key.
-        values: the values of `EntitySpec.value_names`.
-        digest: 16 bytes that differ when `values` differ (the parent is compared by itself).
-        is_active: False when the HRIS itself says that this one is gone.
-    """
-
-    key: str
-    values: tuple[str | None, ...]
-    digest: bytes
-    is_active: bool
 
 
 # The source's own name for a row, which stays when its key changes (a renumbered person, a renamed code).

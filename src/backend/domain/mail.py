@@ -185,6 +185,21 @@ def compose_hris_summary(report: RunReport, *, execution_id: str, finished_at: d
     )
 
 
+def compose_hris_hold(reason: str, *, execution_id: str) -> MailContent:
+    """That the guard has held a replication, and what is to be decided.
+
+    Args:
+        reason: why, and what to do; no personal data.
+    """
+    closing = f"The HR data stays as it was until then. Run {execution_id}."
+    return MailContent(
+        subject="HRIS replication held: your decision is needed",
+        text=f"{reason}\n\n{closing}\n",
+        html=f'<html lang="en"><body style="{_FONT}"><p>{html.escape(reason)}</p>'
+        f"<p>{html.escape(closing)}</p></body></html>",
+    )
+
+
 def _headline(counts: RowCounts) -> str:
     parts = [
         f"{number:,} {word}"

@@ -8,26 +8,19 @@ from __future__ import annotations
 import datetime as dt
 import decimal
 import difflib
-import hashlib
 import json
 import math
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
 from backend.domain.employees import (
-    ENTITY_SPECS,
-    TREE_PATH,
-    EmploymentStatus,
     Entity,
     EntitySpec,
     Field,
     FieldKind,
-    SourceRow,
 )
-from backend.domain.quarantine import Defect, ReadRow, Reason, shorten, unknown_reference
-from backend.domain.replication import DeactivationLimit
-from backend.errors import PermanentError
+from backend.domain.quarantine import Defect, Reason, shorten
 
 RawRow = Sequence[object]
 
@@ -46,6 +39,8 @@ class FieldRule:
         values: value map; a value that is not in it takes `default`, or the row is rejected.
         default: for an empty value, or one that is not in `values`.
         date_format: `strptime` format of dates that come as text; None: ISO 8601.
+        lookup: name of a look-up of the mapping; it then is the value map.
+        sensitive: how the field's values stand in history, previews and held runs: a salted hash, or dots.
     """
 
     column: str | None = None
@@ -57,11 +52,56 @@ class FieldRule:
     values: Mapping[str, str] | None = None
     default: str | None = None
     date_format: str | None = None
+    lookup: str | None = None
+    sensitive: Literal["hash", "mask"] | None = None
 
     @property
     def changes_text(self) -> bool:
         """Whether the rule works on the text of the value (a number is then no number any more)."""
-        return any((self.after, self.case, self.null_if, self.values, self.default, self.date_format))
+        return any((self.after, self.case, self.null_if, self.values, self.lookup, self.default, self.date_format))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Incremental:
+    """How only what changed is read. Every way falls back to a full read when it must.
+
+    Attributes:
+        by: `rowversion`: rows whose `column` is above the last run's bound and below MIN_ACTIVE_ROWVERSION();
+            `updated_at`: rows whose `column` is not older than the newest that was seen, less the overlap;
+            `change_tracking`: rows that SQL Server's Change Tracking of `table` names.
+        query: the SELECT of the changed rows, with the columns of the full query. `:since` stands for the bound; in a
+            `rowversion` query `:until` for the upper one.
+        column: the result column with the rowversion, or with the time of the last change.
+        table: the tracked table.
+        overlap_seconds: how far an `updated_at` read goes back behind the newest time that was seen.
+        full_every_hours: when the last full read is older, all is read: it finds what was deleted.
+    """
+
+    by: Literal["rowversion", "updated_at", "change_tracking"]
+    query: str
+    column: str | None = None
+    table: str | None = None
+    overlap_seconds: int = 300
+    full_every_hours: float = 24
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Supplement:
+    """Fields of an entity that another query knows, by the entity's key: e-mail addresses from the directory, say.
+
+    Attributes:
+        place: file and table of the mapping, for messages.
+        source: name of the source; None: the HRIS.
+        query: one SELECT; None when the source is a file.
+        fields: rules by canonical field, the entity's key among them.
+        wins: whether its values go before those of the entity's own query, or only fill what is empty there.
+    """
+
+    place: str
+    source: str | None = None
+    query: str | None = None
+    fields: Mapping[str, FieldRule]
+    wins: bool = True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,30 +110,132 @@ class EntityMapping:
 
     Attributes:
         place: file and table of the mapping, for messages (`config/hris.toml [employees]`).
-        query: one SELECT in the source's own dialect.
+        query: one SELECT in the source's own dialect; empty when the source is a file.
+        source: name of the source; None: the HRIS.
         fields: rules by canonical field; for employees `tree_path` may stand in for `manager_no`.
         extra: rules of custom fields by name.
+        manager_by_position: an employee's manager is who holds the position that the employee's one reports to.
+        contract: what a change of the query's result columns means: `evolve` takes it and notes it, `freeze` holds the
+            run, `discard` takes no notice.
+        unknown_reference: what becomes of a row that names a department (position, manager, ...) that is not there.
+        supplements: what other queries add, in the order in which they do.
     """
 
     entity: Entity
     place: str
     query: str
+    source: str | None = None
     fields: Mapping[str, FieldRule]
     extra: Mapping[str, FieldRule] = field(default_factory=dict)
+    manager_by_position: bool = False
+    contract: Literal["evolve", "freeze", "discard"] = "evolve"
+    unknown_reference: Literal["keep_without", "reject"] = "keep_without"
+    incremental: Incremental | None = None
+    supplements: Sequence[Supplement] = ()
+
+    def source_query(self) -> SourceQuery:
+        """The query of all rows."""
+        return SourceQuery(place=self.place, subject=self.entity.value, text=self.query, source=self.source)
 
     def columns(self) -> list[tuple[str, str]]:
         """(canonical field, result column) of every rule that reads a column."""
         rules = [*self.fields.items(), *((f"extra.{name}", rule) for name, rule in self.extra.items())]
         return [(name, rule.column) for name, rule in rules if rule.column is not None]
 
+    def sensitive_fields(self) -> dict[str, Literal["hash", "mask"]]:
+        """How each sensitive field stands in history, by its name (`extra` when one of the custom fields is)."""
+        rules = [rule for item in self.supplements for rule in item.fields.items()] + [*self.fields.items()]
+        found = {name: rule.sensitive for name, rule in rules if rule.sensitive is not None}
+        for rule in self.extra.values():
+            if rule.sensitive is not None:
+                found["extra"] = rule.sensitive
+        return found
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDefinition:
+    """A source beside the HRIS.
+
+    Attributes:
+        url_setting: the environment variable that holds its database URL; None when it is a file.
+        file: a CSV file in UTF-8 with a header, relative to the mapping file.
+    """
+
+    name: str
+    url_setting: str | None = None
+    file: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lookup:
+    """A value map that is a table: the first column of the query is what is looked up, the second what it becomes."""
+
+    name: str
+    place: str
+    query: str
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRules:
+    """What a run must not do without a person's word. Percentages are of the rows that are active in the target.
+
+    Attributes:
+        max_deactivations_percent, max_deactivations_at_least: so many rows of an entity may be deactivated, the larger
+            of the two counts.
+        max_deactivations: and never more than this.
+        max_shrink_percent, max_growth_percent: how far the number of rows may be from the median of the last runs.
+        size_at_least: differences of up to so many rows are never unusual.
+        max_emptied_percent: a field that was filled in so much of the rows must not be empty in so much of them.
+        max_rejected_percent: so many of the rows read may be rejected, once earlier runs rejected fewer.
+        on_guard: `hold` applies nothing; `skip_deactivations` applies all but the deactivations when they alone are the
+            trouble.
+    """
+
+    max_deactivations_percent: float = 5
+    max_deactivations_at_least: int = 5
+    max_deactivations: int = 500
+    max_shrink_percent: float = 20
+    max_growth_percent: float = 50
+    size_at_least: int = 20
+    max_emptied_percent: float = 50
+    max_rejected_percent: float = 50
+    on_guard: Literal["hold", "skip_deactivations"] = "hold"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HrisMapping:
-    """The whole mapping file; an entity that is not in `entities` is not replicated."""
+    """The whole mapping file; an entity that is not in `entities` is not replicated.
+
+    Attributes:
+        fingerprint: differs when the file says something else.
+    """
 
     file: str
     entities: Mapping[Entity, EntityMapping]
-    limit: DeactivationLimit = field(default_factory=DeactivationLimit)
+    guard: GuardRules = field(default_factory=GuardRules)
+    sources: Mapping[str, SourceDefinition] = field(default_factory=dict)
+    lookups: Mapping[str, Lookup] = field(default_factory=dict)
+    fingerprint: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceQuery:
+    """One query that a source is asked.
+
+    Attributes:
+        place: file and table of the mapping, for messages (`config/hris.toml [employees]`).
+        subject: what it reads, for messages (`employees`).
+        text: the SELECT in the source's dialect; empty when the source is a file.
+        source: name of the source; None: the HRIS.
+        parameters: values of `:since` and `:until` in the text; any other colon is the query's own.
+    """
+
+    place: str
+    subject: str
+    text: str
+    source: str | None = None
+    parameters: Mapping[str, object] = field(default_factory=dict)
 
 
 class MissingColumn(NamedTuple):
@@ -104,12 +246,16 @@ class MissingColumn(NamedTuple):
     suggestion: str | None
 
 
-def find_missing_columns(mapping: EntityMapping, columns: Sequence[str]) -> list[MissingColumn]:
-    """The mapped columns that a result with `columns` lacks, each with the most similar one that it has."""
+def find_missing_columns(mapped: Iterable[tuple[str, str]], columns: Sequence[str]) -> list[MissingColumn]:
+    """The mapped columns that a result with `columns` lacks, each with the most similar one that it has.
+
+    Args:
+        mapped: (canonical field, result column), as `EntityMapping.columns` gives them.
+    """
     return [
         MissingColumn(name, column, suggest(column, columns))
-        for name, column in mapping.columns()
-        if _find_column(column, columns) is None
+        for name, column in mapped
+        if find_column(column, columns) is None
     ]
 
 
@@ -120,131 +266,36 @@ def suggest(word: str, candidates: Iterable[str]) -> str | None:
     return by_fold[close[0]] if close else None
 
 
-class RowReader:
-    """Makes canonical rows of one query's rows.
-
-    Args:
-        mapping: the rules.
-        columns: the result columns, in order. Names match exactly, else without regard to case.
-        known: the keys that may be referred to, by entity; an entity that is missing here is not checked.
-
-    Raises:
-        PermanentError: the result lacks a mapped column.
-    """
-
-    def __init__(self, mapping: EntityMapping, columns: Sequence[str], known: Mapping[Entity, Container[str]]) -> None:
-        missing = find_missing_columns(mapping, columns)
-        if missing:
-            raise PermanentError(_explain_missing(mapping, missing, columns))
-        self._columns = tuple(columns)
-        self._spec = spec = ENTITY_SPECS[mapping.entity]
-        self._key = self._bind(spec.key, mapping.fields[spec.key.name])
-        self._fields = [self._bind(item, mapping.fields.get(item.name, _NOT_MAPPED)) for item in spec.fields]
-        self._references = [
-            (index, item, known[item.refers_to])
-            for index, item in enumerate(spec.fields)
-            if item.refers_to is not None and item.refers_to in known
-        ]
-        self._extra = [
-            (name, self._bind(Field(name=f"extra.{name}", max_length=10_000), rule), self._position(rule), rule)
-            for name, rule in sorted(mapping.extra.items())
-        ]
-        self._parent = self._bind_parent(spec, mapping)
-        self.by_tree_path = TREE_PATH in mapping.fields
-        self._full_name = _full_name_positions(spec)
-        self._status = next((i for i, item in enumerate(spec.fields) if item.kind is FieldKind.STATUS), None)
-        self._required = [(i, item) for i, item in enumerate(spec.fields) if item.required]
-
-    def read(self, raw: RawRow) -> ReadRow:
-        """The canonical row of `raw`, or what is wrong with it."""
-        key: str | None = None
-        try:
-            key = self._key(raw)
-            if key is None:
-                return ReadRow(None, None, None, (_missing_key(self._spec),))
-            values = [convert(raw) for convert in self._fields]
-            parent_ref = self._parent(raw) if self._parent else None
-            if self._full_name is not None:
-                _complete_full_name(values, self._full_name)
-            for index, item in self._required:
-                if values[index] is None:
-                    raise _DefectError(
-                        Defect(reason=Reason.MISSING_VALUE, field=item.name, message=f"{item.name} is empty.")
-                    )
-            defects = self._drop_unknown_references(values)
-            values.append(self._read_extra(raw))
-            digest = _digest(values)
-        except _DefectError as error:
-            return ReadRow(key, None, None, (error.defect,))
-        is_active = self._status is None or values[self._status] not in _NOT_EMPLOYED
-        return ReadRow(key, SourceRow(key, tuple(values), digest, is_active), parent_ref, defects)
-
-    def payload(self, raw: RawRow) -> dict[str, Any]:
-        """The row by result column, in values that JSON can hold."""
-        return {column: _to_json(value) for column, value in zip(self._columns, raw, strict=False)}
-
-    def _bind(self, item: Field, rule: FieldRule) -> Callable[[RawRow], str | None]:
-        return _compile_rule(item, rule, self._position(rule))
-
-    def _bind_parent(self, spec: EntitySpec, mapping: EntityMapping) -> Callable[[RawRow], str | None] | None:
-        if TREE_PATH in mapping.fields:
-            read = self._bind(Field(name=TREE_PATH, max_length=4000), mapping.fields[TREE_PATH])
-            return lambda raw: _normal_path(read(raw))
-        if spec.parent is None or spec.parent.name not in mapping.fields:
-            return None
-        return self._bind(spec.parent, mapping.fields[spec.parent.name])
-
-    def _position(self, rule: FieldRule) -> int:
-        return -1 if rule.column is None else _find_column(rule.column, self._columns) or 0
-
-    def _drop_unknown_references(self, values: list[str | None]) -> tuple[Defect, ...]:
-        defects: tuple[Defect, ...] = ()
-        for index, item, known in self._references:
-            code = values[index]
-            if code is not None and code not in known:
-                values[index] = None
-                defects += (unknown_reference(item, code),)
-        return defects
-
-    def _read_extra(self, raw: RawRow) -> str | None:
-        if not self._extra:
-            return None
-        found: dict[str, Any] = {}
-        for name, convert, position, rule in self._extra:
-            value = raw[position] if position >= 0 else None
-            # A number stays a number in JSON, as long as no rule works on its text.
-            found[name] = value if _is_json(value) and not rule.changes_text else convert(raw)
-        return json.dumps(found, ensure_ascii=False)
-
-
 # --- one value ------------------------------------------------------------------------------------------------------
 
 
-class _DefectError(Exception):
-    """Carries a defect out of a conversion; never leaves this module."""
+class DefectError(Exception):
+    """Carries a defect out of a conversion; `domain.row_batches` catches it."""
 
     def __init__(self, defect: Defect) -> None:
         super().__init__(defect.message)
         self.defect = defect
 
 
-_NOT_MAPPED = FieldRule(constant=None)
-_NOT_EMPLOYED = frozenset(status.value for status in EmploymentStatus if not status.is_employed)
-_STATUS_CODES = frozenset(status.value for status in EmploymentStatus)
+Convert = Callable[[object], str | None]
 
 
-def _compile_rule(item: Field, rule: FieldRule, position: int) -> Callable[[RawRow], str | None]:
-    """A function from the raw row to the field's canonical value; it raises `_DefectError`."""
+def compile_rule(item: Field, rule: FieldRule, lookups: Mapping[str, Mapping[str, str]]) -> Convert:
+    """A function from a value of the source to the field's canonical value; it raises `DefectError`.
+
+    Args:
+        lookups: the content of the mapping's look-ups, by name.
+    """
     if rule.column is None:
-        return lambda _raw: rule.constant
+        return lambda _value: rule.constant
     if item.kind is FieldKind.DATE:
-        return _compile_date(item, rule, position)
+        return _compile_date(item, rule)
     steps = _compile_text_steps(rule)
-    strip, values, default, null_if, limit = rule.strip, rule.values, rule.default, rule.null_if, item.max_length
-    is_status = item.kind is FieldKind.STATUS
+    values = rule.values if rule.lookup is None else lookups[rule.lookup]
+    strip, default, null_if, limit = rule.strip, rule.default, rule.null_if, item.max_length
+    choices = frozenset(item.choices)
 
-    def convert(raw: RawRow) -> str | None:
-        value = raw[position]
+    def convert(value: object) -> str | None:
         if value is None:
             return default
         text = value if type(value) is str else to_text(value)
@@ -257,15 +308,16 @@ def _compile_rule(item: Field, rule: FieldRule, position: int) -> Callable[[RawR
         if values is not None:
             mapped = values.get(text, default)
             if mapped is None:
-                raise _DefectError(_unmapped(item, text, values))
-            return mapped
+                raise DefectError(_unmapped(item, text, rule, values))
+            text = mapped
+        if item.kind is FieldKind.NUMBER:
+            text = _parse_number(item, text)
         if len(text) > limit:
-            raise _DefectError(_too_long(item, text))
-        if is_status and text not in _STATUS_CODES:
-            lowered = text.lower()
-            if lowered not in _STATUS_CODES:
-                raise _DefectError(_unmapped(item, text, {code: code for code in _STATUS_CODES}))
-            return lowered
+            raise DefectError(_too_long(item, text))
+        if choices and text not in choices:
+            text = text.lower()
+            if text not in choices:
+                raise DefectError(_unmapped(item, text, rule, dict.fromkeys(item.choices, "")))
         return text
 
     return convert
@@ -281,11 +333,10 @@ def _compile_text_steps(rule: FieldRule) -> tuple[Callable[[str], str], ...]:
     return tuple(steps)
 
 
-def _compile_date(item: Field, rule: FieldRule, position: int) -> Callable[[RawRow], str | None]:
+def _compile_date(item: Field, rule: FieldRule) -> Convert:
     null_if, default, date_format = rule.null_if, rule.default, rule.date_format
 
-    def convert(raw: RawRow) -> str | None:
-        value = raw[position]
+    def convert(value: object) -> str | None:
         if value is None:
             return default
         if isinstance(value, dt.datetime):
@@ -310,13 +361,29 @@ def _parse_date(item: Field, text: str, date_format: str | None) -> str:
         return dt.date.fromisoformat(text[:10] if len(text) > 10 and text[10] in " T" else text).isoformat()
     except ValueError:
         expected = date_format or "YYYY-MM-DD"
-        raise _DefectError(
+        raise DefectError(
             Defect(
                 reason=Reason.UNREADABLE_DATE,
                 field=item.name,
                 message=f"{item.name} {shorten(text)} is no date ({expected}); mend it, or set `format` or `null_if`.",
             )
         ) from None
+
+
+def _parse_number(item: Field, text: str) -> str:
+    try:
+        number = decimal.Decimal(text)
+        if number.is_finite() and 0 <= number < 10_000:
+            return to_text(round(number, 2))
+    except decimal.InvalidOperation:
+        pass
+    raise DefectError(
+        Defect(
+            reason=Reason.UNREADABLE_NUMBER,
+            field=item.name,
+            message=f"{item.name} {shorten(text)} is no number between 0 and 9999.99; mend it, or set `null_if`.",
+        )
+    )
 
 
 def to_text(value: object) -> str:
@@ -346,7 +413,8 @@ def _bytes_to_text(value: bytes) -> str:
     return text
 
 
-def _to_json(value: object) -> Any:
+def to_json(value: object) -> Any:
+    """The value as JSON can hold it: numbers as they are, anything else as its text."""
     return value if value is None or _is_json(value) else to_text(value).encode("utf-8", "backslashreplace").decode()
 
 
@@ -355,52 +423,31 @@ def _is_json(value: object) -> bool:
     return isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
 
 
-_encode_values = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), check_circular=False).encode
+def compile_custom(name: str, rule: FieldRule, lookups: Mapping[str, Mapping[str, str]]) -> Convert:
+    """A function from a value of the source to the JSON text of a custom field; it raises `DefectError`."""
+    convert = compile_rule(Field(name=f"extra.{name}", max_length=10_000), rule, lookups)
+
+    def to_custom(value: object) -> str:
+        # A number stays a number in JSON, as long as no rule works on its text.
+        kept = value if _is_json(value) and not rule.changes_text else convert(value)
+        return json.dumps(kept, ensure_ascii=False)
+
+    return to_custom
 
 
-def _digest(values: list[str | None]) -> bytes:
-    try:
-        return hashlib.blake2b(_encode_values(values).encode(), digest_size=16).digest()
-    except UnicodeEncodeError as error:
-        raise _DefectError(
-            Defect(
-                reason=Reason.UNREADABLE_TEXT,
-                message=f"A text holds half a character ({error.reason}); store it again in the source.",
-            )
-        ) from None
-
-
-def _normal_path(path: str | None) -> str | None:
-    if path is None:
-        return None
-    inner = path.strip("/")
-    return f"/{inner}/" if inner else "/"
-
-
-def _find_column(name: str, columns: Sequence[str]) -> int | None:
+def find_column(name: str, columns: Sequence[str]) -> int | None:
+    """The position of a result column: by its exact name, else without regard to case where that names just one."""
     if name in columns:
         return list(columns).index(name)
     same = [index for index, column in enumerate(columns) if column.casefold() == name.casefold()]
     return same[0] if len(same) == 1 else None
 
 
-def _full_name_positions(spec: EntitySpec) -> tuple[int, int, int] | None:
-    names = [item.name for item in spec.fields]
-    if "full_name" not in names:
-        return None
-    return names.index("full_name"), names.index("first_name"), names.index("last_name")
-
-
-def _complete_full_name(values: list[str | None], positions: tuple[int, int, int]) -> None:
-    full, first, last = positions
-    if values[full] is None:
-        values[full] = " ".join(part for part in (values[first], values[last]) if part) or None
-
-
 # --- what is wrong --------------------------------------------------------------------------------------------------
 
 
-def _missing_key(spec: EntitySpec) -> Defect:
+def missing_key(spec: EntitySpec) -> Defect:
+    """A row without its key."""
     return Defect(
         reason=Reason.MISSING_KEY,
         field=spec.key.name,
@@ -416,22 +463,24 @@ def _too_long(item: Field, text: str) -> Defect:
     )
 
 
-def _unmapped(item: Field, text: str, values: Mapping[str, str]) -> Defect:
+def _unmapped(item: Field, text: str, rule: FieldRule, values: Mapping[str, str]) -> Defect:
     known = ", ".join(sorted(values)[:10])
+    place = f"look-up {rule.lookup}" if rule.lookup else "mapping's `map`"
     return Defect(
         reason=Reason.UNMAPPED_VALUE,
         field=item.name,
-        message=f"{item.name} {shorten(text)} is not in the mapping's `map` ({known}); add it, or set a `default`.",
+        message=f"{item.name} {shorten(text)} is not in the {place} ({known}); add it, or set a `default`.",
     )
 
 
-def _explain_missing(mapping: EntityMapping, missing: Sequence[MissingColumn], columns: Sequence[str]) -> str:
+def explain_missing(place: str, missing: Sequence[MissingColumn], columns: Sequence[str]) -> str:
+    """The error for a result that lacks mapped columns."""
     parts = [
         f"{item.column!r} (for {item.field}{f'; did you mean {item.suggestion!r}?' if item.suggestion else ''})"
         for item in missing
     ]
     noun = "column" if len(parts) == 1 else "columns"
     return (
-        f"{mapping.place}: the query's result has no {noun} {', '.join(parts)}. It has: {', '.join(columns)}. "
+        f"{place}: the query's result has no {noun} {', '.join(parts)}. It has: {', '.join(columns)}. "
         "Mend `columns` or the query."
     )

@@ -7,9 +7,9 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any
 
-from backend.domain.employees import Entity, Field, SourceRow
+from backend.domain.employees import Entity, Field
 
 
 class Severity(enum.StrEnum):
@@ -28,6 +28,7 @@ class Reason(enum.StrEnum):
     TOO_LONG = "too_long"
     UNREADABLE_DATE = "unreadable_date"
     UNREADABLE_TEXT = "unreadable_text"
+    UNREADABLE_NUMBER = "unreadable_number"
     UNMAPPED_VALUE = "unmapped_value"
     UNKNOWN_REFERENCE = "unknown_reference"
     REFERENCE_CYCLE = "reference_cycle"
@@ -47,22 +48,6 @@ class Defect:
     message: str
     field: str | None = None
     severity: Severity = Severity.ERROR
-
-
-class ReadRow(NamedTuple):
-    """What became of one row of the source.
-
-    Attributes:
-        key: the business key; None where there is none.
-        row: the canonical row; None when it is rejected.
-        parent_ref: what the row says about its parent: the parent's key, or the row's own tree path.
-        defects: what is wrong with it: one error, or any number of warnings.
-    """
-
-    key: str | None
-    row: SourceRow | None
-    parent_ref: str | None
-    defects: tuple[Defect, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,258 +1,597 @@
 """What a replication does: compares the source's rows with the target's state and says what is to be written.
 
-Pure. Rows come in batches and are not kept: only keys, digests and parents are.
+Pure. Rows come in batches and are not kept: of each there are hashes of its key, its values and its parent, and one
+byte that says what becomes of it. Whoever drives the planner keeps the batches and shows them to it again.
 """
 
 from __future__ import annotations
 
+import enum
+import functools
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, Protocol
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from typing import Any, Literal, NamedTuple
 
-from backend.domain.employees import ENTITY_SPECS, Entity, EntitySpec, SourceRow, parent_path
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import xxhash
+
+from backend.domain.employees import ENTITY_SPECS, Entity, EntitySpec, Field
 from backend.domain.executions import RowCounts
+from backend.domain.hierarchy import (
+    find_circular,
+    find_cycles,
+    find_places,
+    from_smallest,
+    parents_by_path,
+    parents_by_position,
+    reference_cycle,
+    walk_circles,
+)
+from backend.domain.mapping import GuardRules
 from backend.domain.quarantine import (
     Defect,
     QuarantineEntry,
-    ReadRow,
     Reason,
     Severity,
     defect_fingerprint,
     shorten,
     unknown_reference,
 )
+from backend.domain.replication_plan import (
+    ChangeAction,
+    EntityPlan,
+    ReplicationPlan,
+    RowChange,
+    StreamFacts,
+    find_concerns,
+    may_skip_deactivations,
+)
+from backend.domain.row_batches import (
+    DIGEST,
+    IS_ACTIVE,
+    NO_HASH,
+    PARENT_REF,
+    CanonicalBatch,
+    FoundDefect,
+    Hashes,
+    KnownKeys,
+    contains,
+    digest_values,
+    hash_keys,
+)
+
+Mask = npt.NDArray[np.bool_]
+
+MASKED = "•••"
+
+
+class TargetBatch(NamedTuple):
+    """Some rows of the target, as little as tells whether they differ.
+
+    Attributes:
+        keys: texts.
+        digests: the first eight bytes of each row's digest, big-endian.
+        is_active: one each.
+        parents: texts or None.
+    """
+
+    keys: pa.Array
+    digests: Hashes
+    is_active: Mask
+    parents: pa.Array
 
 
 class TargetRow(NamedTuple):
-    """What the target has under a key: the digest of its values, whether it is active, and its parent."""
+    """A whole row of the target.
 
-    digest: bytes
-    is_active: bool
+    Attributes:
+        values: canonical texts, as `EntitySpec.value_names` says.
+    """
+
+    row_id: int
+    key: str
+    values: tuple[str | None, ...]
     parent: str | None
+    is_active: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TargetState:
-    """The target before a run.
+class State(enum.IntEnum):
+    """What becomes of one row of the source."""
 
-    Attributes:
-        revisions: by entity; raised by every run that is applied, so that a run can tell that another came between.
-        rows: by entity and key, inactive ones too.
-        last_read: how many rows the last run accepted, over the entities; None before the first.
-    """
-
-    revisions: Mapping[Entity, int]
-    rows: Mapping[Entity, Mapping[str, TargetRow]]
-    last_read: int | None
+    INSERT = 0
+    SAME = 1
+    COMPARE = 2  # something differs, or may differ
+    DUPLICATE = 3
+    RENUMBER = 4
+    GONE = 5  # active in the target, and the source says that it is gone
 
 
-class Reader(Protocol):
-    """Makes canonical rows (`domain.mapping.RowReader`)."""
+_NONE: Hashes = np.zeros(0, dtype=np.uint64)
+_KNOWN_PARENT = np.uint8(1)
+_SAME_PARENT = np.uint8(2)
+_HAD_PARENT = np.uint8(4)
 
-    @property
-    def by_tree_path(self) -> bool:
-        """Whether `ReadRow.parent_ref` is the row's own tree path, not its parent's key."""
-        ...
-
-    def read(self, raw: Sequence[object]) -> ReadRow: ...
-    def payload(self, raw: Sequence[object]) -> Mapping[str, Any]: ...
+ParentsBy = Literal["key", "path", "position"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DeactivationLimit:
-    """How many rows of an entity one run may deactivate: the larger of the two."""
+class EntityPlanner:
+    """Plans one entity. To be called in the order of the methods; the batches of the source come in the same order.
 
-    percent: float = 5
-    at_least: int = 5
-
-    def of(self, active: int) -> int:
-        """The limit where `active` rows are active."""
-        return max(self.at_least, int(active * self.percent / 100))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class EntityPlan:
-    """What one entity's source means for the target, beside the changed rows (`EntityDiff.add` gave them).
-
-    Attributes:
-        counts: rows read, inserted, updated, unchanged, deactivated, rejected; read is the sum of the others without
-            the rows that are deactivated because the source has them no more (`vanished`).
-        reactivated: how many of the updated ones were inactive before.
-        warnings: defects of rows that are applied nevertheless, without the value in question.
-        reasons: number of quarantine entries by reason.
-        active_before: active rows in the target.
-        rows_after: accepted rows, for the next run's progress.
-        parents: parent by key, of every accepted row that has one.
-        parent_changes: new parent (None: none) of rows that are otherwise unchanged.
-        vanished: keys to deactivate.
-        entries: what goes to quarantine beside the entries that `EntityDiff.add` gave.
-    """
-
-    entity: Entity
-    counts: RowCounts
-    reactivated: int
-    warnings: int
-    reasons: Mapping[str, int]
-    active_before: int
-    rows_after: int
-    parents: Mapping[str, str]
-    parent_changes: Mapping[str, str | None]
-    vanished: Sequence[str]
-    entries: Sequence[QuarantineEntry]
-
-
-class KnownKeys:
-    """The keys that rows of other entities may refer to: those of the source and those of the target."""
-
-    def __init__(self, *groups: Mapping[str, Any]) -> None:
-        self._groups = groups
-
-    def __contains__(self, key: object) -> bool:
-        return any(key in group for group in self._groups)
-
-
-class EntityDiff:
-    """Compares one entity batch by batch. The first readable row of a key counts, further ones are rejected.
-
-    A rejected row leaves what the target has under its key as it is: an unreadable row is no reason to switch
-    somebody off.
+    The first readable row of a key counts, further ones are rejected. A rejected row leaves what the target has under
+    its key as it is: an unreadable row is no reason to switch somebody off.
 
     Args:
-        reader: makes canonical rows.
-        target: the target's rows by key.
-        rewrite: take every row for changed (repairs what was altered in the target by hand).
+        parents_by: what `parent_ref` is: the parent's key, the row's own tree path, or the row's position.
+        is_partial: the source gave only some rows; what it did not give is as it was.
+        mask: makes a sensitive field's value fit to be seen.
     """
 
     def __init__(
-        self, entity: Entity, reader: Reader, target: Mapping[str, TargetRow], *, rewrite: bool = False
+        self,
+        entity: Entity,
+        *,
+        parents_by: ParentsBy = "key",
+        is_partial: bool = False,
+        mask: Callable[[str, str | None], str | None] = lambda _field, value: value,
     ) -> None:
         self.entity = entity
+        self.is_partial = is_partial
         self._spec = ENTITY_SPECS[entity]
-        self._reader = reader
-        self._target = target
-        self._rewrite = rewrite
-        self._accepted: dict[str, str | None] = {}  # key -> parent_ref
-        self._rejected: dict[str, None] = {}
-        self._changed: set[str] = set()
-        self._occurrences: Counter[tuple[Any, ...]] = Counter()
+        self._parents_by = parents_by
+        self._mask = mask
+        self._gone: list[Hashes] = []
+        self._index: list[tuple[Hashes, Hashes, Hashes, Mask]] = []
+        self._rejected_hashes: list[Hashes] = []
+        self._nulls: Counter[str] = Counter()
         self._tally: Counter[str] = Counter()
         self._reasons: Counter[str] = Counter()
-        self._reactivated = 0
-        self._warnings = 0
+        self._occurrences: Counter[tuple[Any, ...]] = Counter()
+        self._changed_fields: Counter[str] = Counter()
+        self._vanished: list[pa.Array] = []
+        self._kept: list[tuple[Hashes, Hashes]] = []
+        self._parents: dict[str, str] | None = None
+        self._fingerprint = 0
 
-    @property
-    def counts(self) -> RowCounts:
-        """The counts so far."""
-        return RowCounts(**{name: self._tally[name] for name in _TALLIES})
+    # --- the source ---------------------------------------------------------------------------------------------------
+
+    def add_source(self, batch: CanonicalBatch) -> list[QuarantineEntry]:
+        """Take rows of the source; what goes to quarantine because of them."""
+        rows = batch.rows
+        digests = np.frombuffer(rows.column(DIGEST).buffers()[1], dtype=">u8")
+        first = rows.column(DIGEST).offset
+        self._index.append(
+            (
+                hash_keys(rows.column(0)),
+                digests[2 * first : 2 * (first + rows.num_rows) : 2].astype(np.uint64),
+                hash_keys(rows.column(PARENT_REF)),
+                rows.column(IS_ACTIVE).to_numpy(zero_copy_only=False),
+            )
+        )
+        for name in self._spec.value_names:
+            self._nulls[name] += rows.column(name).null_count
+        self._tally["read"] += batch.read_count
+        self._tally["rejected"] += batch.read_count - rows.num_rows
+        if batch.rejected_keys:
+            self._rejected_hashes.append(hash_keys(pa.array(batch.rejected_keys, pa.string())))
+        return [self._entry(found) for found in batch.defects]
+
+    def take_defects(self, defects: Sequence[FoundDefect]) -> list[QuarantineEntry]:
+        """What goes to quarantine because of something else that was read."""
+        return [self._entry(found) for found in defects]
+
+    def add_gone(self, keys: Sequence[str]) -> None:
+        """Take keys of which an incremental source says that their rows are gone."""
+        self._gone.append(hash_keys(pa.array(keys, pa.string())))
+
+    def end_source(self) -> None:
+        """The source has been read to its end."""
+        columns = list(zip(*self._index, strict=True)) or [[_NONE]] * 3 + [[np.zeros(0, np.bool_)]]
+        self._index = []
+        self._keys, self._digests, self._refs, self._active = (np.concatenate(column) for column in columns)
+        order = np.argsort(self._keys, kind="stable").astype(np.int32)
+        ascending = self._keys[order]
+        again = np.zeros(len(order), dtype=np.bool_)
+        again[1:] = ascending[1:] == ascending[:-1]
+        self.states = np.zeros(len(order), dtype=np.uint8)
+        self.states[order[again]] = State.DUPLICATE
+        self._rows, self._ascending = order[~again], ascending[~again]
+        self._flags = np.zeros(len(order), dtype=np.uint8)
+        self._target_parents = None if self._parents_by == "key" else np.zeros(len(order), dtype=np.uint64)
+        self._rejected = np.unique(np.concatenate(self._rejected_hashes or [_NONE]))
+
+    # --- the target ---------------------------------------------------------------------------------------------------
+
+    def add_target(self, batch: TargetBatch) -> None:
+        """Take rows of the target and hold them against the source."""
+        hashes, parents = hash_keys(batch.keys), hash_keys(batch.parents)
+        self._tally["active_before"] += int(batch.is_active.sum())
+        hit, rows = self._find(hashes)
+        active, was_active = self._active[rows], batch.is_active[hit]
+        states = np.where(
+            (self._digests[rows] == batch.digests[hit]) & (active == was_active), State.SAME, State.COMPARE
+        ).astype(np.uint8)
+        states[was_active & ~active] = State.GONE
+        self.states[rows] = states
+        if self._target_parents is not None:
+            self._target_parents[rows] = parents[hit]
+        self._flags[rows] |= np.where(self._refs[rows] == parents[hit], _SAME_PARENT, np.uint8(0))
+        self._flags[rows] |= np.where(parents[hit] != NO_HASH, _HAD_PARENT, np.uint8(0))
+        kept = ~hit
+        if not kept.any():
+            return
+        self._kept.append((hashes[kept], parents[kept]))
+        if self.is_partial:
+            gone = kept & batch.is_active & contains(np.sort(np.concatenate([_NONE, *self._gone])), hashes)
+        else:
+            gone = kept & batch.is_active & ~contains(self._rejected, hashes)
+        if gone.any():
+            self._vanished.append(batch.keys.filter(pa.array(gone)))
+
+    def _find(self, hashes: Hashes) -> tuple[Mask, npt.NDArray[np.int32]]:
+        """Which keys the source has, and the rows of those."""
+        if not len(self._ascending):
+            return np.zeros(len(hashes), dtype=np.bool_), np.zeros(0, dtype=np.int32)
+        places = np.minimum(np.searchsorted(self._ascending, hashes), len(self._ascending) - 1)
+        hit: Mask = self._ascending[places] == hashes
+        return hit, self._rows[places[hit]]
 
     def known_keys(self) -> KnownKeys:
-        """What rows of later entities may refer to."""
-        return KnownKeys(self._accepted, self._target)
+        """What other rows may refer to: the keys of the source and those of the target."""
+        return KnownKeys(np.concatenate([self._ascending, *(hashes for hashes, _ in self._kept)]))
 
-    def add(self, batch: Iterable[Sequence[object]]) -> tuple[list[SourceRow], list[QuarantineEntry]]:
-        """Take rows of the source.
+    @property
+    def has_kept_rows(self) -> bool:
+        """Whether the target has rows that the source has not."""
+        return bool(self._kept)
 
-        Returns:
-            the rows to write (their parents are known after `finish`), and the entries for quarantine.
+    # --- renumbered rows ----------------------------------------------------------------------------------------------
+
+    def find_renumbered(
+        self, batches: Iterable[pa.RecordBatch], candidates: Iterable[TargetRow]
+    ) -> dict[str, TargetRow]:
+        """Rows that look new and are old ones under another key: the target's row by the new key.
+
+        Args:
+            batches: the source's rows again.
+            candidates: the target's rows that have the stable key of a row that looks new.
         """
-        changed: list[SourceRow] = []
-        entries: list[QuarantineEntry] = []
-        for raw in batch:
-            self._tally["read"] += 1
-            read = self._reader.read(raw)
-            if read.row is not None and read.row.key in self._accepted:
-                read = ReadRow(read.key, None, None, (_duplicate(self._spec, read.row.key),))
-            if read.defects:
-                payload = self._reader.payload(raw)
-                entries.extend(self._entry(read.key, defect, payload) for defect in read.defects)
-            if read.row is None:
-                self._tally["rejected"] += 1
-                if read.key is not None:
-                    self._rejected[read.key] = None
-                continue
-            self._accepted[read.row.key] = read.parent_ref
-            if self._classify(read.row):
-                self._changed.add(read.row.key)
-                changed.append(read.row)
-        return changed, entries
+        place = self._spec.value_names.index("stable_key")
+        old: dict[str, list[TargetRow]] = {}
+        for row in candidates:
+            stable_key = row.values[place]
+            if stable_key is not None and not self.has(row.key):
+                old.setdefault(stable_key, []).append(row)
+        found: dict[str, TargetRow] = {}
+        for offset, batch in with_offsets(batches):
+            states = self.states[offset : offset + batch.num_rows]
+            for index in np.flatnonzero(states == State.INSERT).tolist():
+                rows = old.get(batch.column("stable_key")[index].as_py(), ())
+                # The one that is active, else the one that came last: a person may have left more than once.
+                if rows:
+                    row = max(rows, key=lambda row: (row.is_active, row.row_id))
+                    rows.remove(row)
+                    self.states[offset + index] = State.RENUMBER
+                    found[batch.column(0)[index].as_py()] = row
+        if found:
+            self._drop_kept({row.key for row in found.values()})
+        return found
 
-    def finish(self) -> EntityPlan:
-        """What is left to do when the source has been read to its end."""
-        parents, problems = self._resolve_parents()
-        entries = []
-        for key, defect, reference in problems:
-            payload = {self._spec.key.name: key, defect.field or "": reference}
-            entries.append(self._entry(key, defect, payload))
-        parent_changes = {
-            key: parents.get(key)
-            for key in self._accepted
-            if key not in self._changed and self._target[key].parent != parents.get(key)
-        }
-        self._tally["updated"] += len(parent_changes)
-        self._tally["unchanged"] -= len(parent_changes)
-        vanished = [
-            key
-            for key, row in self._target.items()
-            if row.is_active and key not in self._accepted and key not in self._rejected
-        ]
-        self._tally["deactivated"] += len(vanished)
-        return EntityPlan(
-            entity=self.entity,
-            counts=self.counts,
-            reactivated=self._reactivated,
-            warnings=self._warnings,
-            reasons=dict(sorted(self._reasons.items())),
-            active_before=sum(row.is_active for row in self._target.values()),
-            rows_after=len(self._accepted),
-            parents=parents,
-            parent_changes=parent_changes,
-            vanished=vanished,
-            entries=entries,
-        )
+    def stable_keys_of_new(self, batch: pa.RecordBatch, offset: int) -> list[str]:
+        """The stable keys of the rows of a batch that look new."""
+        states = self.states[offset : offset + batch.num_rows]
+        keys = batch.column("stable_key").filter(pa.array(states == State.INSERT))
+        return [key for key in keys.to_pylist() if key is not None]
 
-    def _classify(self, row: SourceRow) -> bool:
-        """Count the row; whether it is to be written."""
-        old = self._target.get(row.key)
-        if old is None:
-            self._tally["inserted"] += 1
-        elif old.is_active and not row.is_active:
-            self._tally["deactivated"] += 1
-        elif self._rewrite or old.digest != row.digest or old.is_active != row.is_active:
-            self._tally["updated"] += 1
-            self._reactivated += row.is_active and not old.is_active
-        else:
-            self._tally["unchanged"] += 1
-            return False
-        return True
+    def has(self, key: str) -> bool:
+        """Whether the source gave a row with this key."""
+        wanted = hash_keys(pa.array([key]))
+        return bool(contains(self._ascending, wanted)[0] or contains(self._rejected, wanted)[0])
 
-    def _resolve_parents(self) -> tuple[dict[str, str], list[tuple[str, Defect, str | None]]]:
+    def _drop_kept(self, keys: set[str]) -> None:
+        gone = np.sort(hash_keys(pa.array(sorted(keys))))
+        self._kept = [(h[~contains(gone, h)], p[~contains(gone, h)]) for h, p in self._kept]
+        self._vanished = [a.filter(pa.array(~contains(gone, hash_keys(a)))) for a in self._vanished]
+
+    # --- parents ------------------------------------------------------------------------------------------------------
+
+    def resolve_parents(
+        self, batches: Iterable[pa.RecordBatch], positions: Mapping[str, str] | None = None
+    ) -> list[QuarantineEntry]:
+        """Find every row's parent, whatever the order of the rows; what goes to quarantine because of it.
+
+        Args:
+            batches: the source's rows again; they are looked at only as far as that is needed.
+            positions: for parents by position: what each position reports to.
+        """
         parent = self._spec.parent
         if parent is None:
-            return {}, []
-        if self._reader.by_tree_path:
-            parents, problems = _parents_by_path(self._accepted, parent.name)
-        else:
-            parents, problems = {key: ref for key, ref in self._accepted.items() if ref is not None}, []
-        known = self.known_keys()
-        for key, ref in list(parents.items()):
-            if ref not in known:
-                del parents[key]
-                problems.append((key, unknown_reference(parent, ref), ref))
-        # What the target keeps of rows that are not replaced takes part: a circle may close through it.
-        kept = {
-            key: row.parent for key, row in self._target.items() if row.parent is not None and key not in self._accepted
-        }
-        for cycle in find_cycles({**kept, **parents}):
-            defect = _cycle(parent.name, cycle)
-            for key in cycle:
-                if key in parents:
-                    problems.append((key, defect, parents.pop(key)))
-        return parents, problems
+            return []
+        if self._parents_by == "key":
+            return self._resolve_by_key(batches, parent.name)
+        return self._resolve_by_map(batches, parent.name, positions or {})
 
-    def _entry(self, key: str | None, defect: Defect, payload: Mapping[str, Any]) -> QuarantineEntry:
+    def _resolve_by_key(self, batches: Iterable[pa.RecordBatch], name: str) -> list[QuarantineEntry]:
+        kept = np.concatenate([_NONE, *(hashes for hashes, _ in self._kept)])
+        kept_parents = np.concatenate([_NONE, *(parents for _, parents in self._kept)])
+        nodes = np.concatenate([self._ascending, kept])
+        refs = np.concatenate([self._refs[self._rows], kept_parents])
+        order = np.argsort(nodes).astype(np.int32)
+        above = find_places(nodes[order], order, refs)
+        del nodes, order
+        source = len(self._rows)
+        is_known = (above[:source] >= 0) | (self._refs[self._rows] == NO_HASH)
+        circular = find_circular(above)
+        self._flags[self._rows[is_known & ~circular[:source]]] |= _KNOWN_PARENT
+        unknown, circular_rows = self._rows[~is_known], self._rows[circular[:source]]
+        if not len(unknown) and not len(circular_rows):
+            return []
+        # Few rows: their keys are read from the batches.
+        wanted = np.concatenate([unknown, circular_rows])
+        texts = {row: (key, ref) for row, key, ref in _texts_of(batches, np.sort(wanted))}
+        problems: list[tuple[str, Defect, str | None]] = [
+            (texts[row][0], unknown_reference(_parent_of(self._spec), texts[row][1] or ""), texts[row][1])
+            for row in unknown.tolist()
+        ]
+        for circle in walk_circles(above, circular):
+            # Rows that only the target has are named by whoever refers to them.
+            names = [
+                texts[int(self._rows[node])][0]
+                if node < source
+                else (texts[int(self._rows[child])][1] or "…")
+                if child < source
+                else "…"
+                for child, node in zip([circle[-1], *circle[:-1]], circle, strict=True)
+            ]
+            defect = reference_cycle(name, from_smallest(names))
+            problems += [
+                (texts[row][0], defect, texts[row][1])
+                for row in (int(self._rows[node]) for node in circle if node < source)
+            ]
+        return [self._parent_entry(*problem) for problem in sorted(problems, key=lambda item: item[0])]
+
+    def _resolve_by_map(
+        self, batches: Iterable[pa.RecordBatch], name: str, positions: Mapping[str, str]
+    ) -> list[QuarantineEntry]:
+        refs: dict[str, str | None] = {}
+        active: dict[str, bool] = {}
+        for offset, batch in with_offsets(batches):
+            states = self.states[offset : offset + batch.num_rows]
+            columns = (batch.column(at).to_pylist() for at in (0, PARENT_REF, IS_ACTIVE))
+            for state, key, ref, is_active in zip(states, *columns, strict=True):
+                if state != State.DUPLICATE:
+                    refs[key], active[key] = ref, is_active
+        if self._parents_by == "path":
+            parents, problems = parents_by_path(refs, name)
+        else:
+            parents, problems = parents_by_position(refs, active, positions), []
+        for cycle in find_cycles(parents):
+            problems += [(key, reference_cycle(name, cycle), parents.pop(key)) for key in cycle]
+        self._parents = parents
+        self._flags[self._rows] |= _KNOWN_PARENT
+        assert self._target_parents is not None
+        for offset, batch in with_offsets(batches):
+            span = slice(offset, offset + batch.num_rows)
+            now = hash_keys(pa.array([parents.get(key) for key in batch.column(0).to_pylist()], pa.string()))
+            same = np.where(now == self._target_parents[span], _SAME_PARENT, np.uint8(0))
+            self._flags[span] = (self._flags[span] & ~_SAME_PARENT) | same
+        return [self._parent_entry(*problem) for problem in problems]
+
+    def parents_of(self, batch: pa.RecordBatch, offset: int) -> pa.Array:
+        """The resolved parents of a batch's rows."""
+        if self._parents is not None:
+            return pa.array([self._parents.get(key) for key in batch.column(0).to_pylist()], pa.string())
+        known = self._flags[offset : offset + batch.num_rows] & _KNOWN_PARENT != 0
+        refs = batch.column(PARENT_REF)
+        return refs if known.all() else _where(known, refs)
+
+    def parents(self, batches: Iterable[pa.RecordBatch]) -> dict[str, str]:
+        """Every row's parent by its key; for entities of which there are not many."""
+        found: dict[str, str] = {}
+        for offset, batch in with_offsets(batches):
+            pairs = zip(batch.column(0).to_pylist(), self.parents_of(batch, offset).to_pylist(), strict=True)
+            found.update({key: parent for key, parent in pairs if parent is not None})
+        return found
+
+    # --- field by field -----------------------------------------------------------------------------------------------
+
+    def end_target(self) -> None:
+        """The parents are known: rows of which only the parent differs are to be compared as well."""
+        if self._spec.parent is None:
+            return
+        same = self._flags & _SAME_PARENT != 0
+        known = self._flags & _KNOWN_PARENT != 0
+        differs = np.where(known, ~same, self._flags & _HAD_PARENT != 0)
+        self.states[(self.states == State.SAME) & differs] = State.COMPARE
+
+    def duplicates(self, batch: pa.RecordBatch, offset: int) -> list[QuarantineEntry]:
+        """What goes to quarantine because an earlier row has the same key."""
+        places = np.flatnonzero(self.states[offset : offset + batch.num_rows] == State.DUPLICATE)
+        if not len(places):
+            return []
+        self._tally["rejected"] += len(places)
+        names = (self._spec.key.name, *self._spec.value_names)
+        rows = batch.take(pa.array(places)).to_pylist()
+        found = []
+        for row in rows:
+            key = row[self._spec.key.name]
+            found.append(FoundDefect(key, _duplicate(self._spec, key), {name: row[name] for name in names}))
+        return [self._entry(item) for item in found]
+
+    def keys_to_compare(self, batch: pa.RecordBatch, offset: int) -> list[str]:
+        """The keys of a batch whose rows in the target are needed."""
+        states = self.states[offset : offset + batch.num_rows]
+        mask = (states == State.COMPARE) | (states == State.GONE)
+        return batch.column(0).filter(pa.array(mask)).to_pylist()  # type: ignore[no-any-return]
+
+    def vanished_keys(self) -> Iterator[str]:
+        """The keys that are to be deactivated because the source has them no more."""
+        for keys in self._vanished:
+            yield from keys.to_pylist()
+
+    def compare(self, batch: pa.RecordBatch, offset: int, target: Mapping[str, TargetRow]) -> Iterator[RowChange]:
+        """What changes in a batch's rows that are in the target.
+
+        Args:
+            target: the target's rows by the source's key.
+        """
+        states = self.states[offset : offset + batch.num_rows]
+        wanted = np.flatnonzero((states == State.COMPARE) | (states == State.GONE) | (states == State.RENUMBER))
+        if not len(wanted):
+            return
+        rows = batch.take(pa.array(wanted))
+        columns = [rows.column(name).to_pylist() for name in (self._spec.key.name, *self._spec.value_names)]
+        parents = self.parents_of(batch, offset).take(pa.array(wanted)).to_pylist()
+        active = rows.column(IS_ACTIVE).to_pylist()
+        for (key, *values), parent, is_active in zip(zip(*columns, strict=True), parents, active, strict=True):
+            old = target.get(key)
+            if old is None:
+                # It has gone in the meantime; applying will notice that another run came between.
+                continue
+            change = self._compare_row(key, values, parent, is_active, old)
+            if change is None:
+                self._tally["unchanged"] += 1
+                continue
+            self._note(change)
+            yield change
+
+    def _compare_row(
+        self, key: str, values: Sequence[str | None], parent: str | None, is_active: bool, old: TargetRow
+    ) -> RowChange | None:
+        fields: dict[str, tuple[str | None, str | None]] = {}
+        if key != old.key:
+            fields[self._spec.key.name] = (old.key, key)
+        for name, before, now in zip(self._spec.value_names, old.values, values, strict=True):
+            if before != now:
+                fields[name] = (before, now)
+        if self._spec.parent is not None and old.parent != parent:
+            fields[self._spec.parent.name] = (old.parent, parent)
+        if old.is_active != is_active:
+            fields[IS_ACTIVE] = (str(int(old.is_active)), str(int(is_active)))
+        if not fields:
+            return None
+        if key != old.key:
+            action = ChangeAction.RENUMBER
+        elif old.is_active == is_active:
+            action = ChangeAction.UPDATE
+        else:
+            action = ChangeAction.REACTIVATE if is_active else ChangeAction.DEACTIVATE
+        self._add_to_fingerprint(repr((old.key, action, sorted(fields.items()))))
+        return RowChange(
+            entity=self.entity,
+            key=old.key,
+            action=action,
+            fields={name: (self._mask(name, before), self._mask(name, now)) for name, (before, now) in fields.items()},
+            row_id=old.row_id,
+            new_key=key if key != old.key else None,
+        )
+
+    def _note(self, change: RowChange) -> None:
+        went = IS_ACTIVE in change.fields and change.fields[IS_ACTIVE][1] == "0"
+        came = IS_ACTIVE in change.fields and not went
+        self._tally["deactivated" if went else "updated"] += 1
+        self._tally["reactivated"] += came
+        self._tally["renumbered"] += change.action is ChangeAction.RENUMBER
+        self._changed_fields.update(change.fields.keys())
+
+    def deactivate(self, row: TargetRow) -> RowChange:
+        """The change of a row that the source has no more."""
+        change = RowChange(
+            entity=self.entity,
+            key=row.key,
+            action=ChangeAction.DEACTIVATE,
+            fields={IS_ACTIVE: ("1", "0")},
+            row_id=row.row_id,
+        )
+        self._tally["vanished"] += 1
+        self._add_to_fingerprint(repr((row.key, change.action)))
+        self._note(change)
+        return change
+
+    def inserts(self, batch: pa.RecordBatch, offset: int) -> Iterator[RowChange]:
+        """The rows of a batch that are new, as changes."""
+        mask = self.states[offset : offset + batch.num_rows] == State.INSERT
+        if not mask.any():
+            return
+        parents = self.parents_of(batch, offset).filter(pa.array(mask)).to_pylist()
+        name = self._spec.parent.name if self._spec.parent else None
+        for row, parent in zip(batch.filter(pa.array(mask)).to_pylist(), parents, strict=True):
+            values = {item: row[item] for item in self._spec.value_names} | ({name: parent} if name else {})
+            yield RowChange(
+                entity=self.entity,
+                key=row[self._spec.key.name],
+                action=ChangeAction.INSERT,
+                fields={item: (None, self._mask(item, value)) for item, value in values.items() if value is not None},
+            )
+
+    # --- the plan -----------------------------------------------------------------------------------------------------
+
+    def finish(self, facts: StreamFacts, *, notes: Sequence[str] = ()) -> EntityPlan:
+        """The plan, when everything has been compared.
+
+        Args:
+            facts: what this run leaves for the next ones, but for what the planner itself knows.
+        """
+        new = self.states == State.INSERT
+        self._tally["inserted"] = int(new.sum())
+        self._tally["unchanged"] += int((self.states == State.SAME).sum())
+        mixed = (self._keys[new] * np.uint64(0x9E3779B97F4A7C15)) ^ self._digests[new]
+        mixed ^= self._refs[new] * np.uint64(0xC2B2AE3D27D4EB4F)
+        self._fingerprint += int(np.bitwise_xor.reduce(mixed, initial=np.uint64(0))) + int(new.sum())
+        return EntityPlan(
+            entity=self.entity,
+            counts=RowCounts(**{name: self._tally[name] for name in _COUNTS}),
+            reactivated=self._tally["reactivated"],
+            renumbered=self._tally["renumbered"],
+            vanished=self._tally["vanished"],
+            warnings=self._tally["warnings"],
+            reasons=dict(sorted(self._reasons.items())),
+            changed_fields=dict(self._changed_fields.most_common()),
+            active_before=self._tally["active_before"],
+            facts=facts,
+            notes=notes,
+            is_partial=self.is_partial,
+        )
+
+    @property
+    def fingerprint(self) -> int:
+        """The same for two plans that do the same."""
+        return self._fingerprint
+
+    @property
+    def accepted(self) -> int:
+        """Rows of the source that are taken."""
+        return len(self._rows)
+
+    @property
+    def read_so_far(self) -> RowCounts:
+        """Rows read and rejected so far."""
+        return RowCounts(read=self._tally["read"], rejected=self._tally["rejected"])
+
+    def filled(self) -> dict[str, float]:
+        """By field, the share of readable rows that have a value."""
+        total = len(self._keys)
+        return {name: 1 - self._nulls[name] / total for name in self._spec.value_names} if total else {}
+
+    def rejected_share(self) -> float:
+        """The share of rows that are rejected, duplicates not counted."""
+        read = self._tally["read"]
+        return (read - len(self._keys)) / read if read else 0.0
+
+    def _add_to_fingerprint(self, text: str) -> None:
+        # A sum: the order of the rows does not matter.
+        self._fingerprint += xxhash.xxh3_128_intdigest(f"{self.entity} {text}".encode("utf-8", "backslashreplace"))
+
+    def _parent_entry(self, key: str, defect: Defect, reference: str | None) -> QuarantineEntry:
+        payload = {self._spec.key.name: key, defect.field or "": reference}
+        return self._entry(FoundDefect(key, defect, payload))
+
+    def _entry(self, found: FoundDefect) -> QuarantineEntry:
+        key, defect, payload = found
         self._reasons[defect.reason.value] += 1
-        self._warnings += defect.severity is Severity.WARNING
+        self._tally["warnings"] += defect.severity is Severity.WARNING
         kind = (key if key is not None else repr(payload), defect.reason, defect.field)
         occurrence = self._occurrences[kind]
         self._occurrences[kind] += 1
@@ -265,66 +604,215 @@ class EntityDiff:
         )
 
 
-def find_cycles(parents: Mapping[str, str | None]) -> list[list[str]]:
-    """The circles in a parent map, each from its smallest key along the parents, sorted."""
-    state: dict[str, int] = {}  # the number of the walk that came by
-    cycles: list[list[str]] = []
-    for walk, start in enumerate(parents):
-        key: str | None = start
-        while key is not None and key in parents and key not in state:
-            state[key] = walk
-            key = parents[key]
-        if key is not None and state.get(key) == walk:
-            cycle = [key]
-            while (above := parents[cycle[-1]]) is not None and above != key:
-                cycle.append(above)
-            first = cycle.index(min(cycle))
-            cycles.append(cycle[first:] + cycle[:first])
-    return sorted(cycles)
+_COUNTS = ("read", "inserted", "updated", "unchanged", "deactivated", "rejected")
 
 
-def check_deactivations(plan: EntityPlan, limit: DeactivationLimit) -> str | None:
-    """Why the plan must not be applied without a person's word; None when it may be."""
-    if not plan.active_before:
-        return None
-    entity, gone, read = plan.entity, plan.counts.deactivated or 0, plan.counts.read
-    if not read:
-        return f"the source has no {entity} at all, while {plan.active_before} are active here"
-    if gone > limit.of(plan.active_before):
-        return (
-            f"{gone} of {plan.active_before} active {entity} would be deactivated, more than the limit of "
-            f"{limit.of(plan.active_before)} (max_deactivations_percent = {limit.percent:g}, "
-            f"max_deactivations_at_least = {limit.at_least})"
+def make_mask(sensitive: Mapping[str, Literal["hash", "mask"]], salt: str) -> Callable[[str, str | None], str | None]:
+    """Makes sensitive values fit to be seen: a salted hash still tells equal values from others, dots do not."""
+
+    def mask(name: str, value: str | None) -> str | None:
+        how = sensitive.get(name)
+        if how is None or value is None:
+            return value
+        return MASKED if how == "mask" else f"#{xxhash.xxh3_64_hexdigest(f'{salt}{name}{value}'.encode())}"
+
+    return mask
+
+
+# --- planning -------------------------------------------------------------------------------------------------------
+
+
+class RowsWanted(NamedTuple):
+    """Rows of the target that are needed to go on.
+
+    Attributes:
+        by: what `keys` are: business keys, or stable keys.
+    """
+
+    entity: Entity
+    by: Literal["key", "stable_key"]
+    keys: Sequence[str]
+
+
+def plan_entity(
+    planner: EntityPlanner,
+    batches: Callable[[], Iterable[pa.RecordBatch]],
+    *,
+    has_stable_key: bool,
+    positions: Mapping[str, str] | None,
+    put_change: Callable[[RowChange], None],
+    put_entry: Callable[[QuarantineEntry], None],
+) -> Generator[RowsWanted, Sequence[TargetRow], None]:
+    """All that follows when source and target have been read: asks for the rows that it needs, and goes on with them.
+
+    Args:
+        batches: gives the source's accepted rows again, in their order.
+        positions: what each position reports to, for managers by position.
+        put_change, put_entry: take what changes (but for inserts, which are the rows themselves) and what goes to
+            quarantine.
+    """
+    entity = planner.entity
+    renumbered: dict[str, TargetRow] = {}
+    if has_stable_key and planner.has_kept_rows:
+        candidates: list[TargetRow] = []
+        for offset, batch in with_offsets(batches()):
+            for keys in _chunks(planner.stable_keys_of_new(batch, offset)):
+                candidates += yield RowsWanted(entity, "stable_key", keys)
+        if candidates:
+            renumbered = planner.find_renumbered(batches(), candidates)
+    for entry in planner.resolve_parents(batches(), positions):
+        put_entry(entry)
+    planner.end_target()
+    for offset, batch in with_offsets(batches()):
+        for entry in planner.duplicates(batch, offset):
+            put_entry(entry)
+        target: dict[str, TargetRow] = {}
+        for keys in _chunks(planner.keys_to_compare(batch, offset)):
+            target.update({row.key: row for row in (yield RowsWanted(entity, "key", keys))})
+        for change in planner.compare(batch, offset, {**target, **renumbered} if renumbered else target):
+            put_change(change)
+    for keys in _chunks(planner.vanished_keys()):
+        for row in (yield RowsWanted(entity, "key", keys)):
+            put_change(planner.deactivate(row))
+
+
+def plan_replication(
+    source: Mapping[Entity, Sequence[CanonicalBatch]],
+    target: Mapping[Entity, Sequence[TargetRow]],
+    *,
+    rules: GuardRules | None = None,
+    facts: Mapping[Entity, StreamFacts] | None = None,
+    parents_by: Mapping[Entity, ParentsBy] | None = None,
+) -> ReplicationPlan:
+    """The plan for a source and a target that are both at hand; it reads nothing and writes nothing.
+
+    Args:
+        source: canonical rows by entity.
+        target: all rows of the target by entity, inactive ones too.
+        rules: what the guard lets pass.
+        facts: what earlier runs left.
+        parents_by: what `parent_ref` of an entity's rows is, where it is not the parent's key.
+    """
+    changes: list[RowChange] = []
+    plans: list[EntityPlan] = []
+    fingerprint = 0
+    positions: dict[str, str] = {}
+    for entity in (entity for entity in Entity if entity in source):
+        planner = EntityPlanner(entity, parents_by=(parents_by or {}).get(entity, "key"))
+        for batch in source[entity]:
+            planner.add_source(batch)
+        planner.end_source()
+        rows = target.get(entity, ())
+        planner.add_target(target_batch(rows))
+        batches = [batch.rows for batch in source[entity]]
+        answers: dict[str, dict[str | None, list[TargetRow]]] = {"key": {}, "stable_key": {}}
+        for row in rows:
+            answers["key"].setdefault(row.key, []).append(row)
+            if "stable_key" in ENTITY_SPECS[entity].value_names:
+                stable_key = row.values[ENTITY_SPECS[entity].value_names.index("stable_key")]
+                answers["stable_key"].setdefault(stable_key, []).append(row)
+        steps = plan_entity(
+            planner,
+            functools.partial(iter, batches),
+            has_stable_key="stable_key" in ENTITY_SPECS[entity].value_names,
+            positions=positions,
+            put_change=changes.append,
+            put_entry=lambda _entry: None,
         )
-    return None
+        drive(steps, functools.partial(_answer, answers))
+        if entity is Entity.POSITIONS:
+            positions = planner.parents(batches)
+        for offset, batch in with_offsets(batches):
+            changes += planner.inserts(batch, offset)
+        plans.append(planner.finish((facts or {}).get(entity, StreamFacts())))
+        fingerprint += planner.fingerprint
+    concerns = [concern for plan in plans for concern in find_concerns(plan, rules or GuardRules())]
+    return ReplicationPlan(
+        entities=plans,
+        concerns=[concern.message for concern in concerns],
+        skips_deactivations=may_skip_deactivations(concerns, rules or GuardRules()),
+        fingerprint=fingerprint_bytes(fingerprint),
+        read_changes=lambda: iter(changes),
+    )
 
 
-_TALLIES = ("read", "inserted", "updated", "unchanged", "deactivated", "rejected")
+def _answer(answers: Mapping[str, Mapping[str | None, Sequence[TargetRow]]], wanted: RowsWanted) -> list[TargetRow]:
+    return [row for key in wanted.keys for row in answers[wanted.by].get(key, ())]
 
 
-def _parents_by_path(
-    paths: Mapping[str, str | None], field: str
-) -> tuple[dict[str, str], list[tuple[str, Defect, str | None]]]:
-    """The parent of each key: who stands at the path above. Of two at one path the smaller key stands there."""
-    at: dict[str, str] = {}
-    problems: list[tuple[str, Defect, str | None]] = []
-    for key, path in paths.items():
-        if path is not None:
-            at[path] = min(key, at.get(path, key))
-    parents: dict[str, str] = {}
-    for key, path in paths.items():
-        if path is None:
-            continue
-        if at[path] != key:
-            problems.append((key, _ambiguous(field, path, at[path]), path))
-        above = parent_path(path)
-        if above is None:
-            continue
-        if above in at:
-            parents[key] = at[above]
-        elif above != "/":  # a tree may have several tops and nobody at its root
-            problems.append((key, _nobody_above(field, above), path))
-    return parents, problems
+def drive(
+    steps: Generator[RowsWanted, Sequence[TargetRow], None], answer: Callable[[RowsWanted], Sequence[TargetRow]]
+) -> None:
+    """Run the steps to their end, with whoever can answer at once."""
+    try:
+        wanted = next(steps)
+        while True:
+            wanted = steps.send(answer(wanted))
+    except StopIteration:
+        return
+
+
+def target_batch(rows: Sequence[TargetRow]) -> TargetBatch:
+    """Whole rows as the planner compares them; the digests are made of the values."""
+    count = len(rows[0].values) if rows else 0
+    columns = [pa.array([row.values[index] for row in rows], pa.string()) for index in range(count)]
+    digests = digest_values(columns).buffers()[1] if rows else b""
+    return TargetBatch(
+        pa.array([row.key for row in rows], pa.string()),
+        np.frombuffer(digests, dtype=">u8")[::2].astype(np.uint64),
+        np.array([row.is_active for row in rows], dtype=np.bool_),
+        pa.array([row.parent for row in rows], pa.string()),
+    )
+
+
+def fingerprint_bytes(number: int) -> bytes:
+    """The sum of the entities' fingerprints as 16 bytes."""
+    return (number % 2**128).to_bytes(16, "big")
+
+
+_ROWS_PER_QUESTION = 1000
+
+
+def _chunks(items: Iterable[str]) -> Iterator[list[str]]:
+    iterator = iter(items)
+    while chunk := list(itertools.islice(iterator, _ROWS_PER_QUESTION)):
+        yield chunk
+
+
+# --- batches --------------------------------------------------------------------------------------------------------
+
+
+def with_offsets(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Each batch with the number of rows that came before it."""
+    offset = 0
+    for batch in batches:
+        yield offset, batch
+        offset += batch.num_rows
+
+
+def _texts_of(batches: Iterable[pa.RecordBatch], rows: npt.NDArray[np.int32]) -> Iterator[tuple[int, str, str | None]]:
+    """The key and the reference of some rows, which are given in ascending order."""
+    for offset, batch in with_offsets(batches):
+        here = rows[(rows >= offset) & (rows < offset + batch.num_rows)]
+        if len(here):
+            picked = batch.take(pa.array(here - offset))
+            yield from zip(
+                here.tolist(), picked.column(0).to_pylist(), picked.column(PARENT_REF).to_pylist(), strict=True
+            )
+
+
+def _where(mask: Mask, values: pa.Array) -> pa.Array:
+    """The values where the mask is set, None elsewhere."""
+    places = pa.array(np.arange(len(mask)), mask=~mask)
+    return values.take(places)
+
+
+def _parent_of(spec: EntitySpec) -> Field:
+    assert spec.parent is not None
+    return spec.parent
+
+
+# --- what is wrong --------------------------------------------------------------------------------------------------
 
 
 def _duplicate(spec: EntitySpec, key: str) -> Defect:
@@ -332,32 +820,4 @@ def _duplicate(spec: EntitySpec, key: str) -> Defect:
         reason=Reason.DUPLICATE_KEY,
         field=spec.key.name,
         message=f"Another row before this one has the {spec.key.name} {shorten(key)}; the first one counts.",
-    )
-
-
-def _cycle(field: str, cycle: Sequence[str]) -> Defect:
-    names = " -> ".join([*cycle[:20], *(["…"] if len(cycle) > 20 else []), cycle[0]])
-    return Defect(
-        reason=Reason.REFERENCE_CYCLE,
-        severity=Severity.WARNING,
-        field=field,
-        message=f"{field} goes round in a circle ({names}); these rows are kept without it.",
-    )
-
-
-def _ambiguous(field: str, path: str, other: str) -> Defect:
-    return Defect(
-        reason=Reason.AMBIGUOUS_TREE_PATH,
-        severity=Severity.WARNING,
-        field=field,
-        message=f"{other} has the tree path {shorten(path)} too; whoever is below it gets {other} as {field}.",
-    )
-
-
-def _nobody_above(field: str, above: str) -> Defect:
-    return Defect(
-        reason=Reason.UNKNOWN_REFERENCE,
-        severity=Severity.WARNING,
-        field=field,
-        message=f"Nobody has the tree path {shorten(above)} above this one; the row is kept without {field}.",
     )

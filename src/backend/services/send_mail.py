@@ -17,10 +17,12 @@ from backend.domain.mail import (
     Accepted,
     Deferred,
     Delivery,
+    MailContent,
     MailStatus,
     OutgoingMail,
     Refused,
     Unknown,
+    compose_hris_hold,
     compose_hris_summary,
     retry_delay_seconds,
 )
@@ -46,9 +48,28 @@ async def queue_hris_summary(
         ConfigurationError: a recipient is no address.
     """
     content = compose_hris_summary(report, execution_id=execution_id, finished_at=finished_at)
+    return await _queue(outbox, content, f"hris_summary:{execution_id}", execution_id, recipients)
+
+
+async def queue_hris_hold(outbox: MailOutbox, reason: str, *, execution_id: str, recipients: Sequence[str]) -> int:
+    """Put the word that a replication is held into the outbox for each recipient; how many were new.
+
+    Args:
+        reason: why, and what to do; no personal data.
+
+    Raises:
+        ConfigurationError: a recipient is no address.
+    """
+    content = compose_hris_hold(reason, execution_id=execution_id)
+    return await _queue(outbox, content, f"hris_hold:{execution_id}", execution_id, recipients)
+
+
+async def _queue(
+    outbox: MailOutbox, content: MailContent, key: str, execution_id: str, recipients: Sequence[str]
+) -> int:
     queued = [
         await outbox.enqueue(
-            business_key=f"hris_summary:{execution_id}:{recipient}"[:200],
+            business_key=f"{key}:{recipient}"[:200],
             recipient=recipient,
             subject=content.subject,
             text=content.text,

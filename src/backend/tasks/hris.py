@@ -9,8 +9,7 @@ from backend.domain.executions import RunReport
 from backend.errors import HrsyncError, TransientError
 from backend.ports import Run
 from backend.resources import hr_store, hris_mapping, hris_source, mail_outbox, open_row_spool, summary_recipients
-from backend.services.replicate_hris import replicate_hris
-from backend.services.send_mail import queue_hris_summary
+from backend.services.send_mail import queue_hris_hold, queue_hris_summary
 from backend.tasks.email import send_email_task
 
 
@@ -25,16 +24,41 @@ from backend.tasks.email import send_email_task
     time_limit=1900,
     idempotent=True,
 )
-async def hris_replication_task(run: Run, *, full: bool = False, force: bool = False) -> RunReport:
-    """Replicate departments, positions and employees from the HRIS.
+async def hris_replication_task(run: Run, *, full: bool = False, force: bool = False, approved: str = "") -> RunReport:
+    """Replicate departments, positions, employees, leaves and holidays from the HRIS.
 
-    `full` writes the unchanged rows as well; `force` applies what the deactivation guard would refuse.
+    `full` compares what the rows hold now; `force` applies what the guard would hold; `approved` is a held run's id.
     """
-    report = await replicate_hris(
-        run, hris_mapping(), source=hris_source(), store=hr_store(), open_spool=open_row_spool, full=full, force=force
-    )
+    from backend.services.replicate_hris import HeldError, replicate_hris  # it loads Arrow
+
+    mapping = hris_mapping()
+    try:
+        report = await replicate_hris(
+            run,
+            mapping,
+            source=hris_source(mapping),
+            store=hr_store(),
+            open_spool=open_row_spool,
+            full=full,
+            force=force,
+            approved=approved,
+        )
+    except HeldError as error:
+        if error.held.is_new:
+            await _mail_hold(run, error)
+        raise
     await _mail_summary(run, report)
     return report
+
+
+async def _mail_hold(run: Run, error: HrsyncError) -> None:
+    """Tell people that their decision is wanted; once for each hold."""
+    outbox = mail_outbox(send_email_task)
+    for recipient in summary_recipients():
+        try:
+            await queue_hris_hold(outbox, str(error), execution_id=run.execution_id, recipients=[recipient])
+        except HrsyncError as failure:
+            run.log.warning("hold_mail_failed", error=str(failure))
 
 
 async def _mail_summary(run: Run, report: RunReport) -> None:

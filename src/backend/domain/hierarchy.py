@@ -1,0 +1,157 @@
+"""Who is above whom: parents given by key, by tree path or by position, and the circles that must not be.
+
+Pure. Large hierarchies are arrays: node n's parent is `above[n]`, -1 at the top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from backend.domain.employees import parent_path
+from backend.domain.quarantine import Defect, Reason, Severity, shorten
+
+Places = npt.NDArray[np.int32]
+Mask = npt.NDArray[np.bool_]
+
+
+def find_cycles(parents: Mapping[str, str | None]) -> list[list[str]]:
+    """The circles in a parent map, each from its smallest key along the parents, sorted."""
+    state: dict[str, int] = {}  # the number of the walk that came by
+    cycles: list[list[str]] = []
+    for walk, start in enumerate(parents):
+        key: str | None = start
+        while key is not None and key in parents and key not in state:
+            state[key] = walk
+            key = parents[key]
+        if key is not None and state.get(key) == walk:
+            cycle = [key]
+            while (above := parents[cycle[-1]]) is not None and above != key:
+                cycle.append(above)
+            cycles.append(from_smallest(cycle))
+    return sorted(cycles)
+
+
+def from_smallest(cycle: Sequence[str]) -> list[str]:
+    """The same circle, from its smallest key on."""
+    first = cycle.index(min(cycle))
+    return [*cycle[first:], *cycle[:first]]
+
+
+def find_places(ascending: npt.NDArray[np.uint64], order: Places, wanted: npt.NDArray[np.uint64]) -> Places:
+    """For each wanted hash the place of its node, -1 where there is none.
+
+    Args:
+        ascending: the hashes of the nodes in ascending order.
+        order: the place of each of those.
+    """
+    if not len(ascending):
+        return np.full(len(wanted), -1, dtype=np.int32)
+    nearest = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
+    found: Places = np.where(ascending[nearest] == wanted, order[nearest], np.int32(-1))
+    return found
+
+
+def find_circular(above: Places) -> Mask:
+    """Which nodes are in a circle."""
+    count = len(above)
+    # From every node so many steps up that whoever can reach a top has reached it; `count` stands for beyond the top.
+    reached = np.append(np.where(above < 0, count, above), count).astype(np.int32)
+    for _ in range(max(count, 1).bit_length()):
+        if (reached == count).all():
+            break
+        reached = reached[reached]
+    circular = np.zeros(count + 1, dtype=np.bool_)
+    # Who is still on the way has come into a circle, and every node of a circle is where one of its own has come.
+    circular[reached] = True
+    return circular[:count]
+
+
+def walk_circles(above: Places, circular: Mask) -> Iterator[list[int]]:
+    """The circles, each as its nodes from child to parent."""
+    left = set(np.flatnonzero(circular).tolist())
+    while left:
+        circle = [min(left)]
+        while (node := int(above[circle[-1]])) != circle[0]:
+            circle.append(node)
+        left.difference_update(circle)
+        yield circle
+
+
+def parents_by_path(
+    paths: Mapping[str, str | None], field: str
+) -> tuple[dict[str, str], list[tuple[str, Defect, str | None]]]:
+    """The parent of each key: who stands at the path above. Of two at one path the smaller key stands there."""
+    at: dict[str, str] = {}
+    problems: list[tuple[str, Defect, str | None]] = []
+    for key, path in paths.items():
+        if path is not None:
+            at[path] = min(key, at.get(path, key))
+    parents: dict[str, str] = {}
+    for key, path in paths.items():
+        if path is None:
+            continue
+        if at[path] != key:
+            problems.append((key, _ambiguous(field, path, at[path]), path))
+        above = parent_path(path)
+        if above is None:
+            continue
+        if above in at:
+            parents[key] = at[above]
+        elif above != "/":  # a tree may have several tops and nobody at its root
+            problems.append((key, _nobody_above(field, above), path))
+    return parents, problems
+
+
+def parents_by_position(
+    held: Mapping[str, str | None], active: Mapping[str, bool], reports_to: Mapping[str, str]
+) -> dict[str, str]:
+    """The manager of each employee: who holds the next position above that somebody holds.
+
+    Of several holders the one with the smallest number counts; who is not active holds none.
+    """
+    holders: dict[str, str] = {}
+    for key, position in held.items():
+        if position is not None and active[key]:
+            holders[position] = min(key, holders.get(position, key))
+    parents: dict[str, str] = {}
+    for key, position in held.items():
+        seen = {position}
+        above = reports_to.get(position) if position is not None else None
+        while above is not None and above not in seen and above not in holders:
+            seen.add(above)
+            above = reports_to.get(above)
+        if above is not None and above in holders and holders[above] != key:
+            parents[key] = holders[above]
+    return parents
+
+
+def reference_cycle(field: str, cycle: Sequence[str]) -> Defect:
+    """The warning for rows that are above themselves."""
+    names = " -> ".join([*cycle[:20], *(["…"] if len(cycle) > 20 else []), cycle[0]])
+    return Defect(
+        reason=Reason.REFERENCE_CYCLE,
+        severity=Severity.WARNING,
+        field=field,
+        message=f"{field} goes round in a circle ({names}); these rows are kept without it.",
+    )
+
+
+def _ambiguous(field: str, path: str, other: str) -> Defect:
+    return Defect(
+        reason=Reason.AMBIGUOUS_TREE_PATH,
+        severity=Severity.WARNING,
+        field=field,
+        message=f"{other} has the tree path {shorten(path)} too; whoever is below it gets {other} as {field}.",
+    )
+
+
+def _nobody_above(field: str, above: str) -> Defect:
+    return Defect(
+        reason=Reason.UNKNOWN_REFERENCE,
+        severity=Severity.WARNING,
+        field=field,
+        message=f"Nobody has the tree path {shorten(above)} above this one; the row is kept without {field}.",
+    )
