@@ -17,10 +17,11 @@ from sqlalchemy import select, text
 from backend.db.database import Database
 from backend.db.types import db_now
 from backend.errors import HrsyncError
-from backend.services.check_hris import Finding, Level
+from backend.services.hris_findings import Finding, Level
 from backend.settings import Settings, get_settings
 
 CHECK_TIMEOUT_SECONDS = 20.0
+_HRIS_ROWS = 200  # of each entity; `hrsync hris check` reads all
 _CLOCK_WARNING_SECONDS = 2.0
 _CLOCK_ERROR_SECONDS = 60.0
 _OLDEST_MARIADB = (10, 6)
@@ -188,8 +189,11 @@ async def check_hris_source(_: Settings) -> list[Finding]:
         mapping = hris_mapping()
     except HrsyncError as error:
         return [*findings, Finding.of_error("hris mapping", error)]
-    findings.append(_ok("hris mapping", f"{mapping.file} is valid"))
-    return [*findings, *(await check_hris(hris_source(), mapping))] if answers else findings
+    findings.append(_ok("hris mapping", f"{mapping.file} is valid; it maps {', '.join(mapping.entities)}"))
+    if not answers:
+        return findings
+    check = await check_hris(hris_source(mapping), mapping, sample_rows=0, max_rows=_HRIS_ROWS)
+    return [*findings, *check.findings]
 
 
 async def check_biostar(_: Settings) -> list[Finding]:

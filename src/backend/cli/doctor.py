@@ -13,7 +13,7 @@ from backend.cli.output import AsJson, show
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from backend.services.check_hris import Finding
+    from backend.services.hris_findings import Finding
 
 _MARKS = {"ok": ("ok     ", "green"), "warning": ("warning", "yellow"), "error": ("error  ", "bold red")}
 
@@ -40,7 +40,8 @@ def worst_level(findings: Sequence[Finding]) -> str:
     return next((level for level in ("error", "warning") if level in levels), "ok")
 
 
-def _render(output: Console, findings: Sequence[Finding]) -> None:
+def render_findings(output: Console, findings: Sequence[Finding]) -> None:
+    """Print each finding with its mend."""
     from rich.padding import Padding
     from rich.text import Text
 
@@ -51,6 +52,12 @@ def _render(output: Console, findings: Sequence[Finding]) -> None:
         )
         if finding.mend:
             output.print(Padding(Text(f"-> {finding.mend}"), (0, 0, 0, 9)))
+
+
+def _render(output: Console, findings: Sequence[Finding]) -> None:
+    from rich.text import Text
+
+    render_findings(output, findings)
     counts = {level: sum(finding.level == level for finding in findings) for level in _MARKS}
     output.print()
     if counts["error"]:

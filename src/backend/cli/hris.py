@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli import hris_history, hris_holds, hris_preview
+from backend.cli import hris_check, hris_history, hris_holds, hris_preview
 from backend.cli.exits import ExitCode
 from backend.cli.hris_words import check_choice
 from backend.cli.output import AsJson, note, show, table
@@ -138,6 +138,7 @@ def _render(
         note(f"{len(rows)} of them are shown; --limit, --entity and --reason choose others.")
 
 
+hris_check.register(app)
 hris_preview.register(app)
 hris_holds.register(app)
 hris_history.register(app)
