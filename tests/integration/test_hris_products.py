@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
+from backend.adapters.hris_source import DatabaseHrisSource
 from backend.adapters.mapping_file import load_hris_mapping, parse_hris_mapping
 from backend.db.database import Database
 from backend.db.models import Department, Employee, Holiday, Leave, Position, QuarantinedRow
 from backend.domain.employees import Entity
 from backend.domain.mapping import HrisMapping
+from backend.services.check_hris import check_hris
 from tests.support.hr_products import (
     DYNAMICS_GP,
     ERPNEXT,
@@ -77,12 +80,12 @@ async def product(request: pytest.FixtureRequest, project_root: Path) -> AsyncIt
     name, url_fixture = request.param
     url = str(request.getfixturevalue(url_fixture))
     await install_product(url, PRODUCTS[name])
-    text = (project_root / "config" / "examples" / f"{name}.toml").read_text(encoding="utf-8")
+    example = (project_root / "config" / "examples" / f"{name}.toml").read_text(encoding="utf-8")
     if make_url(url).get_backend_name() == "sqlite":
         for theirs, ours in _IN_SQLITE.items():
-            text = text.replace(theirs, ours)
+            example = example.replace(theirs, ours)
     source = Database("HRIS", "HRIS_URL", url, read_only=True)
-    yield Product(source=source, mapping=parse_hris_mapping(text, f"{name}.toml"))
+    yield Product(source=source, mapping=parse_hris_mapping(example, f"{name}.toml"))
     await source.dispose()
 
 
@@ -274,6 +277,36 @@ async def test_a_second_run_changes_nothing(product: Product, sqlite_database: D
     )  # fmt: skip
     assert (first.counts.read, first.counts.rejected) == (second.counts.read, second.counts.rejected)
     assert quarantine == await _quarantine(sqlite_database)
+
+
+@on_each_engine("orangehrm")
+async def test_a_renumbered_employee_stays_the_same_one(product: Product, database: Database) -> None:
+    """OrangeHRM lets people change an Employee Id: its own number says that it is still the same person."""
+    await replicate(product.source, database, product.mapping)
+    before = dict(await read_table(database, Employee, "employee_no", "id"))
+    writer = Database("HRIS", "HRIS_URL", product.source.url.render_as_string(hide_password=False))
+    async with writer.engine.begin() as connection:
+        await connection.execute(text("UPDATE hs_hr_employee SET employee_id = 'N-2' WHERE employee_id = '0002'"))
+    await writer.dispose()
+
+    report = await replicate(product.source, database, product.mapping)
+
+    assert {"N-2" if no == "0002" else no: row_id for no, row_id in before.items()} == dict(
+        await read_table(database, Employee, "employee_no", "id")
+    )
+    assert ("Kim Ash", "N-2") in await read_table(database, Employee, "full_name", "manager_no")
+    assert {"1": "N-2", "2": "N-2", "3": "0003", "4": "0003"} == dict(
+        await read_table(database, Leave, "code", "employee_no")
+    )
+    assert (0, 0) == (report.counts.inserted, report.counts.deactivated)
+
+
+@on_each_engine("sap_business_one", "dynamics_gp", "orangehrm", "erpnext")
+async def test_the_check_finds_no_mistake_in_the_example(product: Product) -> None:
+    """Every column is there and fits; what the check says is about people, not about the mapping."""
+    check = await check_hris(DatabaseHrisSource(product.source), product.mapping)
+
+    assert [] == [finding for finding in check.findings if finding.level == "error"]
 
 
 @pytest.mark.parametrize(
