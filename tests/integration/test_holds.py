@@ -8,10 +8,11 @@ import datetime as dt
 import pytest
 from sqlalchemy import select
 
-from backend.api.repositories.hold_repository import HoldRepository, HoldStatus
+from backend.api.repositories.hold_repository import HoldRepository
 from backend.api.repositories.scheduler_repository import SchedulerRepository
 from backend.db.database import Database
 from backend.db.models import JobExecution
+from backend.domain.replication_plan import HoldStatus
 from backend.errors import ConfigurationError, ConflictError, NotFoundError
 from backend.utils.identifiers import new_id
 from tests.support.api import add_execution, add_job

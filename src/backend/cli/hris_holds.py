@@ -49,11 +49,12 @@ def list_holds(
     as_json: AsJson = False,
 ) -> None:
     """Show the runs that the guard held and that wait for a decision, the newest first."""
-    from backend.api.repositories.hold_repository import HoldRepository, HoldStatus
+    from backend.api.repositories.hold_repository import HoldRepository
     from backend.api.repositories.overview_repository import OverviewRepository
     from backend.cli.records import hold_record
     from backend.cli.session import run_async
     from backend.db.maria_database import maria
+    from backend.domain.replication_plan import HoldStatus
 
     async def read() -> tuple[dt.datetime, Sequence[HrHold]]:
         statuses = () if include_all else (HoldStatus.HELD,)
@@ -161,8 +162,9 @@ def reject(run: Run, reason: Note = None, as_json: AsJson = False) -> None:
 
 async def tell_of_hold(execution_id: str) -> None:
     """After a run that the guard held: which hold it is, how to see it and to approve it."""
-    from backend.api.repositories.hold_repository import HoldRepository, HoldStatus
+    from backend.api.repositories.hold_repository import HoldRepository
     from backend.db.maria_database import maria
+    from backend.domain.replication_plan import HoldStatus
 
     async with maria().session() as session:
         repository = HoldRepository()
@@ -216,7 +218,8 @@ def _render_list(output: Console, holds: Sequence[HrHold], now: dt.datetime) -> 
 
 
 def _render_hold(output: Console, hold: HrHold, fields: Mapping[str, Mapping[str, int]], now: dt.datetime) -> None:
-    from backend.api.repositories.hold_repository import HoldStatus, describe_decision
+    from backend.api.repositories.hold_repository import describe_decision
+    from backend.domain.replication_plan import HoldStatus
 
     ref = short_id(hold.execution_id)
     is_open = hold.status == HoldStatus.HELD

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -94,7 +94,7 @@ async def _plan(entity: str | None, *, shown: int, csv_file: Path | None) -> tup
 
     mapping = hris_mapping()
     written = 0
-    async with preview_hris(mapping, source=hris_source(), store=hr_store(), open_spool=open_row_spool) as plan:
+    async with preview_hris(mapping, source=hris_source(mapping), store=hr_store(), open_spool=open_row_spool) as plan:
         if csv_file is not None:
             with writing_csv(csv_file, CHANGE_COLUMNS) as write:
                 for change in _changes(plan, entity):
@@ -155,44 +155,54 @@ def _render_plan(output: Console, plan: ReplicationPlan, plans: Sequence[EntityP
 # --- reconcile --------------------------------------------------------------------------------------------------------
 
 
-def reconcile(entity: EntityOption = None, limit: Limit = 20, as_json: AsJson = False) -> int:
+def reconcile(
+    entity: EntityOption = None,
+    limit: Annotated[
+        int, typer.Option("--limit", "-n", min=0, max=1_000_000, help="Show so many of the rows of each entity.")
+    ] = 20,
+    as_json: AsJson = False,
+) -> int:
     """Compare source and target row by row; exit code 1 when they differ."""
     from backend.cli.session import run_async
     from backend.domain.employees import Entity
 
     check_choice("--entity", entity, tuple(Entity))
-    found = [item for item in run_async(_reconcile()) if entity in (None, item.entity)]
-    agree = not any(item.different or item.missing or item.extra for item in found)
+    found = [item for item in run_async(_reconcile(limit)) if entity in (None, item.entity)]
+    agree = all(item.agrees for item in found)
     data = {
         "agree": agree,
         "entities": [
             {
                 "entity": item.entity,
                 **{name: getattr(item, name) for name in _RECONCILED},
-                "examples": [_change(change)._asdict() for change in item.examples[:limit]],
+                "examples": [_change(change)._asdict() for change in item.examples],
             }
             for item in found
         ],
     }
-    show(as_json, data, lambda output: _render_reconciled(output, found, limit=limit, agree=agree))
+    show(as_json, data, lambda output: _render_reconciled(output, found, agree=agree))
     return ExitCode.DONE if agree else ExitCode.FAILED
 
 
-_RECONCILED = ("matched", "different", "missing", "extra")
+_RECONCILED = ("matched", "different", "missing", "extra", "rejected")
+_DIFFERENCES = ("different", "missing", "extra")
 
 
-async def _reconcile() -> Sequence[Reconciliation]:
+async def _reconcile(limit: int) -> Sequence[Reconciliation]:
     from backend.resources import hr_store, hris_mapping, hris_source, open_row_spool
     from backend.services.reconcile_hris import reconcile_hris
 
-    return await reconcile_hris(hris_mapping(), source=hris_source(), store=hr_store(), open_spool=open_row_spool)
+    mapping = hris_mapping()
+    return await reconcile_hris(
+        mapping, source=hris_source(mapping), store=hr_store(), open_spool=open_row_spool, examples=limit
+    )
 
 
-def _render_reconciled(output: Console, found: Sequence[Reconciliation], *, limit: int, agree: bool) -> None:
+def _render_reconciled(output: Console, found: Sequence[Reconciliation], *, agree: bool) -> None:
     from rich.text import Text
 
     def number(name: str, value: int) -> Text:
-        return Text(f"{value:,}", style="red" if value and name != "matched" else "")
+        return Text(f"{value:,}", style="red" if value and name in _DIFFERENCES else "")
 
     output.print(
         table(
@@ -201,8 +211,7 @@ def _render_reconciled(output: Console, found: Sequence[Reconciliation], *, limi
             flexible=("ENTITY",),
         )
     )
-    examples: Iterable[RowChange] = itertools.islice(itertools.chain(*(item.examples for item in found)), limit)
-    changes = [_change(item) for item in examples]
+    changes = [_change(change) for item in found for change in item.examples]
     output.print()
     if changes:
         output.print(changes_table(changes))

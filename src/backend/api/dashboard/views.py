@@ -20,12 +20,13 @@ from backend.api.dashboard.verdict import (
     stream_system,
     stream_title,
 )
-from backend.api.repositories.hold_repository import HoldStatus, describe_decision
+from backend.api.repositories.hold_repository import describe_decision
 from backend.api.repositories.overview_repository import ExecutionLine, PastRun, Vitals
 from backend.api.routes.readiness import CheckResult, CheckState
 from backend.db.models import ExecutionAttempt, ExecutionLog, Job, JobExecution, Stream
 from backend.db.models.hr import HrHold, HrHoldChange
 from backend.domain.executions import COUNT_NAMES, RowCounts, Status
+from backend.domain.replication_plan import HoldStatus
 
 TONES: Mapping[str, str] = {
     Status.PENDING: "idle",

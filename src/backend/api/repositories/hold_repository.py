@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import enum
 import re
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
@@ -16,20 +15,11 @@ from backend.db.models.hr import HrHold, HrHoldChange
 from backend.db.models.scheduler import Job, JobExecution
 from backend.db.types import db_now
 from backend.domain.jobs import TaskTraits
+from backend.domain.replication_plan import HoldStatus
 from backend.errors import ConflictError, NotFoundError
 
 _ID_PART = re.compile(r"[0-9a-f-]{4,36}")
 NOTE_LENGTH = 500
-
-
-class HoldStatus(enum.StrEnum):
-    """What has become of a held run."""
-
-    HELD = "held"
-    APPROVED = "approved"
-    REJECTED = "rejected"
-    APPLIED = "applied"
-    EXPIRED = "expired"
 
 
 class HoldRepository:

@@ -7,11 +7,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from backend.api.dashboard.verdict import Verdict, judge
-from backend.api.repositories.hold_repository import HoldStatus
 from backend.api.repositories.overview_repository import PastRun, Vitals
 from backend.api.routes.context import ApiContext
 from backend.api.routes.readiness import CheckResult, CheckState
 from backend.db.models import Job, Stream
+from backend.domain.replication_plan import HoldStatus
 
 # Open holds that are told of: more than one at a time are rare.
 _HOLDS = 5

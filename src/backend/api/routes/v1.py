@@ -12,7 +12,6 @@ from fastapi import APIRouter, Depends, Query
 from fastapi.security import HTTPBearer
 
 from backend.api.dashboard.verdict import last_ended, stream_state
-from backend.api.repositories.hold_repository import HoldStatus
 from backend.api.repositories.overview_repository import ExecutionFilter, PastRun
 from backend.api.routes import models
 from backend.api.routes.context import Context, next_fires
@@ -20,6 +19,7 @@ from backend.api.routes.overview import read_overview
 from backend.api.routes.problems import responses
 from backend.db import models as tables
 from backend.domain.executions import Status
+from backend.domain.replication_plan import HoldStatus
 
 # The token itself is checked for every path before any route; this tells OpenAPI of it.
 _bearer = HTTPBearer(auto_error=False, description="API_TOKEN, where one is set.")
