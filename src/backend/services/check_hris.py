@@ -139,6 +139,7 @@ class _Checker:
         """Read a look-up."""
         check = QueryCheck(subject=f"hris look-up {lookup.name}")
         with self._telling(check, lookup.source):
+            self._refuse_away(lookup.source)
             self._lookups |= await read_lookups(self._source, replace(self._mapping, lookups={lookup.name: lookup}))
             check.rows = len(self._lookups[lookup.name])
             if check.rows:
@@ -337,6 +338,7 @@ class _Checker:
                 wanted.
         """
         with self._telling(check, query.source):
+            self._refuse_away(query.source)
             async with self._source.open(query) as rows:
                 check.columns = tuple(rows.columns)
                 take = begin(check.columns)
@@ -348,12 +350,14 @@ class _Checker:
             return True
         return False
 
+    def _refuse_away(self, source: str | None) -> None:
+        if source in self._away:
+            raise TransientError(f"not looked at, as {source or 'the HRIS'} did not answer before")
+
     @contextlib.contextmanager
     def _telling(self, check: QueryCheck, source: str | None) -> Iterator[None]:
         """Make errors findings; a source that is away is not waited for again."""
         try:
-            if source in self._away:
-                raise TransientError(f"not looked at, as {source or 'the HRIS'} did not answer before")
             yield
         except HrsyncError as error:
             if isinstance(error, TransientError):
