@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from typing import Any
 
 import httpx
 import pytest
@@ -31,7 +32,7 @@ def headline(page: httpx.Response) -> str:
     return words(found[1])
 
 
-async def hold_a_run(database: Database, **values: object) -> str:
+async def hold_a_run(database: Database, **values: Any) -> str:
     """A living system whose nightly run was held; the run's id."""
     await beat(database)
     job_id = await add_job(database, "nightly", name="HRIS replication")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+from typing import Any
 
 import pytest
 from sqlalchemy import select
@@ -118,7 +119,7 @@ async def test_a_rejection_is_kept_with_its_reason(database: Database) -> None:
 )
 async def test_a_second_decision_is_told_the_first(database: Database, status: str, said: str) -> None:
     """Whoever decides second changes nothing, and learns who decided what and when."""
-    decided = {"decided_by": "alice@host", "decided_at": dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)}
+    decided: dict[str, Any] = {"decided_by": "alice@host", "decided_at": dt.datetime(2031, 5, 4, 12, tzinfo=dt.UTC)}
     if status == "applied":
         decided["applied_execution_id"] = "01930000-0000-7000-8000-000000000007"
     async with database.session() as session:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import random
 from collections.abc import Sequence
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import select
 
 from backend.api.repositories.hr_history_repository import Beginning, HrHistoryRepository, RowAt
 from backend.db.database import Database
+from backend.db.types import db_now
 from backend.domain.employees import Entity
 from backend.domain.replication import make_mask
 from tests.support.databases import make_database
 from tests.support.hr_history import HistoryWriter, as_state, at, run_id
+from tests.support.hris import MAPPING, Hris, RecordedRun, employee, mapping, replicate
 
 HISTORY = HrHistoryRepository()
 PERSON: dict[str, Any] = {"full_name": "Ada Example", "status": "active", "department_code": "OPS"}
@@ -119,14 +123,15 @@ async def test_every_entity_is_replayed(database: Database) -> None:
     }  # fmt: skip
     holiday = {"holiday_on": "2031-05-01", "name": "Labour Day", "day_part": "full"}
     async with database.session() as session:
-        for entity, key, values, later in (
+        cases: list[tuple[Entity, str, dict[str, Any], dict[str, Any]]] = [
             (Entity.DEPARTMENTS, "OPS", {"name": "Operations"}, {"parent_code": "HQ"}),
             (Entity.POSITIONS, "DEV", {"title": "Developer"}, {"title": "Engineer"}),
             (Entity.LEAVES, "L1", leave, {"ends_on": "2031-03-05", "hours": "10"}),
             (Entity.HOLIDAYS, "H1", holiday, {"holiday_on": "2031-05-02"}),
-        ):
+        ]
+        for entity, key, values, later in cases:
             writer = HistoryWriter(session, entity)
-            await writer.change(await writer.insert(key, **values))
+            await writer.insert(key, **values)
             states = [writer.state()]
             writer.begin_run(at(1), 1)
             await writer.change(next(iter(writer.rows)), **later)
@@ -168,6 +173,50 @@ async def test_a_masked_past_says_so(database: Database) -> None:
     assert (first.values["email"], first.values["extra"]) == ("•••", hashes[0])
     assert first.masked == {"email", "extra"}
     assert (second.values["email"], second.masked) == ("same@example.com", set())
+
+
+@pytest.mark.anyio
+@pytest.mark.parametrize("seed", range(3))
+async def test_the_history_that_runs_leave_gives_every_state_back(
+    database: Database, empty_sqlite_url: str, seed: int
+) -> None:
+    """Moved, renumbered, gone, back: after each run of the replication, all states before it can still be seen."""
+    dice = random.Random(seed)
+    rules = mapping(MAPPING.replace('extra.notes = "notes"', 'extra.notes = "notes"\nstable_key = "notes"'))
+    departments = [{"code": code, "name": code, "parent": None} for code in ("OPS", "HR", "IT")]
+    people = [employee(f"E{number}", dept="OPS", notes=f"person {number}") for number in range(12)]
+    source = Hris(empty_sqlite_url)
+    states: list[tuple[dt.datetime, dict[Entity, dict[int, dict[str, Any]]]]] = []
+    try:
+        for number in range(6):
+            here = [row for row in people if dice.random() < 0.8]
+            await source.fill(here, departments)
+            await replicate(source.reader, database, rules, run=RecordedRun(run_id(number)), force=True)
+            async with database.reader() as session:
+                instant = (await session.execute(select(db_now()))).scalar_one()
+            states.append((instant, {entity: as_state(await as_of(database, instant, entity)) for entity in SEEN}))
+            for row in dice.sample(people, 5):
+                match dice.randrange(5):
+                    case 0:
+                        row["no"] = f"{row['no']}x"
+                    case 1:
+                        row["dept"] = dice.choice(["OPS", "HR", "IT"])
+                    case 2:
+                        row["boss"] = dice.choice(people)["no"]
+                    case 3:
+                        row["state"] = "T" if row["state"] == "A" else "A"
+                    case _:
+                        row["hired"], row["job"] = dice.choice(["2019-02-28", None]), dice.choice(["Dev", None])
+            department = dice.choice(departments)
+            department["parent"] = None if department["parent"] else "OPS" if department["code"] != "OPS" else None
+        assert len({len(state[Entity.EMPLOYEES]) for _, state in states}) > 1
+        for instant, state in states:
+            assert {entity: as_state(await as_of(database, instant, entity)) for entity in SEEN} == state
+    finally:
+        await source.dispose()
+
+
+SEEN = (Entity.DEPARTMENTS, Entity.POSITIONS, Entity.EMPLOYEES)
 
 
 # --- one row ----------------------------------------------------------------------------------------------------------

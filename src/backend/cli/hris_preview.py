@@ -72,10 +72,11 @@ def preview(  # noqa: PLR0917 - the parameters are options
     total = sum(item.changes for item in plans)
 
     def render(output: Console) -> None:
-        _render_plan(output, plan, plans)
+        _render_plans(output, plans)
         if changes:
-            output.print()
             output.print(changes_table(changes, with_new_rows=show_data))
+            output.print()
+        _render_verdict(output, plan)
         if diff and len(changes) < total:
             note(f"{len(changes):,} of {total:,} rows are shown; --limit shows more, --csv FILE writes them all.")
         elif total and not diff and csv_file is None:
@@ -121,9 +122,7 @@ def _plan_record(plan: EntityPlan) -> dict[str, Any]:
     return {"entity": plan.entity, "counts": asdict(plan.counts)} | {name: getattr(plan, name) for name in names}
 
 
-def _render_plan(output: Console, plan: ReplicationPlan, plans: Sequence[EntityPlan]) -> None:
-    from rich.text import Text
-
+def _render_plans(output: Console, plans: Sequence[EntityPlan]) -> None:
     rows = [
         (
             item.entity.value,
@@ -142,6 +141,11 @@ def _render_plan(output: Console, plan: ReplicationPlan, plans: Sequence[EntityP
         output.print()
         output.print(facts(pairs))
     output.print()
+
+
+def _render_verdict(output: Console, plan: ReplicationPlan) -> None:
+    from rich.text import Text
+
     if not plan.concerns:
         output.print("The guard would let it pass. Nothing was written.")
         return

@@ -103,8 +103,8 @@ def _fields(change: Change, *, with_new_rows: bool) -> Text:
         return Text("")
     text = Text()
     for name, (old, new) in change.fields.items():
-        if change.action == "insert" and new is None:
-            continue
+        if name == "is_active" or (change.action == "insert" and new is None):
+            continue  # the action says what becomes of `is_active`
         text.append("\n" if text else "")
         text.append(f"{name}: ", style="dim")
         text.append(cell(new) if change.action == "insert" else f"{cell(old, '(empty)')} → {cell(new, '(empty)')}")
