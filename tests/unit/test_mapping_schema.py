@@ -18,6 +18,7 @@ from backend.domain.employees import ENTITY_SPECS, Entity
 from tests.support.project import PROJECT_ROOT
 
 SCHEMA = PROJECT_ROOT / "config/hris.schema.json"
+PAGE = PROJECT_ROOT / "docs/hris-mapping.md"
 MAPPINGS = [PROJECT_ROOT / "config/hris.toml", *sorted((PROJECT_ROOT / "config/examples").glob("*.toml"))]
 by_mapping = pytest.mark.parametrize("path", MAPPINGS, ids=lambda path: path.stem)
 TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
@@ -113,6 +114,32 @@ def test_mappings_that_are_shipped_name_the_schema(path: Path) -> None:
 
     assert line.startswith("#:schema ")
     assert SCHEMA == (path.parent / line.removeprefix("#:schema ")).resolve()
+
+
+def test_the_page_on_mappings_explains_every_key() -> None:
+    """Whatever may be written in the file is on the page."""
+    schema = json_schema()
+    keys = [*described(schema), *(pair for name, rule in schema["$defs"].items() for pair in described(rule, name))]
+    page = PAGE.read_text(encoding="utf-8")
+    entities = {*Entity, "guard", "sources", "lookups", "extra"}  # spelt as tables
+
+    missing = {key for key in (place.rpartition(".")[2] for place, _ in keys) if f"`{key}`" not in page} - entities
+    assert set() == missing
+    assert all(f"[{name}" in page for name in (*Entity, "guard", "sources", "lookups"))
+
+
+def test_the_examples_on_the_page_fit_the_schema() -> None:
+    """They are parts of a file: nothing in them is wrong, but something may be missing."""
+    blocks = re.findall(r"^```toml\n(.*?)^```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+    wrong = [
+        (block, violation)
+        for block in blocks
+        for violation in find_violations(json_schema(), as_json(tomllib.loads(block)))
+        if not violation.endswith(": missing")
+    ]
+    assert 10 < len(blocks)
+    assert [] == wrong
 
 
 @pytest.mark.parametrize(
