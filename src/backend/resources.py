@@ -65,6 +65,10 @@ open_row_spool: OpenSpool = open_spool
 
 def preload() -> None:
     """Import what is imported late because it loads Arrow: in a worker, before its threads do so at the same time."""
+    import pyarrow as pa
+
+    # The pools that Arrow brings keep what they were given; a worker's memory would grow with its largest run.
+    pa.set_memory_pool(pa.system_memory_pool())
     for module in ("adapters.csv_source", "adapters.hr_store", "adapters.odbc_batches", "services.reconcile_hris"):
         importlib.import_module(f"backend.{module}")
 

@@ -240,7 +240,7 @@ class EntityPlanner:
 
     def known_keys(self) -> KnownKeys:
         """What other rows may refer to: the keys of the source and those of the target."""
-        return KnownKeys(np.concatenate([self._ascending, *(hashes for hashes, _ in self._kept)]))
+        return KnownKeys(lambda: np.concatenate([self._ascending, *(hashes for hashes, _ in self._kept)]))
 
     @property
     def has_kept_rows(self) -> bool:
@@ -298,12 +298,12 @@ class EntityPlanner:
     # --- parents ------------------------------------------------------------------------------------------------------
 
     def resolve_parents(
-        self, batches: Iterable[pa.RecordBatch], positions: Mapping[str, str] | None = None
+        self, batches: Callable[[], Iterable[pa.RecordBatch]], positions: Mapping[str, str] | None = None
     ) -> list[QuarantineEntry]:
         """Find every row's parent, whatever the order of the rows; what goes to quarantine because of it.
 
         Args:
-            batches: the source's rows again; they are looked at only as far as that is needed.
+            batches: gives the source's rows again; they are looked at only as far as that is needed.
             positions: for parents by position: what each position reports to.
         """
         parent = self._spec.parent
@@ -313,7 +313,7 @@ class EntityPlanner:
             return self._resolve_by_key(batches, parent.name)
         return self._resolve_by_map(batches, parent.name, positions or {})
 
-    def _resolve_by_key(self, batches: Iterable[pa.RecordBatch], name: str) -> list[QuarantineEntry]:
+    def _resolve_by_key(self, batches: Callable[[], Iterable[pa.RecordBatch]], name: str) -> list[QuarantineEntry]:
         kept = np.concatenate([_NONE, *(hashes for hashes, _ in self._kept)])
         kept_parents = np.concatenate([_NONE, *(parents for _, parents in self._kept)])
         nodes = np.concatenate([self._ascending, kept])
@@ -330,7 +330,7 @@ class EntityPlanner:
             return []
         # Few rows: their keys are read from the batches.
         wanted = np.concatenate([unknown, circular_rows])
-        texts = {row: (key, ref) for row, key, ref in _texts_of(batches, np.sort(wanted))}
+        texts = {row: (key, ref) for row, key, ref in _texts_of(batches(), np.sort(wanted))}
         problems: list[tuple[str, Defect, str | None]] = [
             (texts[row][0], unknown_reference(_parent_of(self._spec), texts[row][1] or ""), texts[row][1])
             for row in unknown.tolist()
@@ -353,11 +353,11 @@ class EntityPlanner:
         return [self._parent_entry(*problem) for problem in sorted(problems, key=lambda item: item[0])]
 
     def _resolve_by_map(
-        self, batches: Iterable[pa.RecordBatch], name: str, positions: Mapping[str, str]
+        self, batches: Callable[[], Iterable[pa.RecordBatch]], name: str, positions: Mapping[str, str]
     ) -> list[QuarantineEntry]:
         refs: dict[str, str | None] = {}
         active: dict[str, bool] = {}
-        for offset, batch in with_offsets(batches):
+        for offset, batch in with_offsets(batches()):
             states = self.states[offset : offset + batch.num_rows]
             columns = (batch.column(at).to_pylist() for at in (0, PARENT_REF, IS_ACTIVE))
             for state, key, ref, is_active in zip(states, *columns, strict=True):
@@ -372,7 +372,7 @@ class EntityPlanner:
         self._parents = parents
         self._flags[self._rows] |= _KNOWN_PARENT
         assert self._target_parents is not None
-        for offset, batch in with_offsets(batches):
+        for offset, batch in with_offsets(batches()):
             span = slice(offset, offset + batch.num_rows)
             now = hash_keys(pa.array([parents.get(key) for key in batch.column(0).to_pylist()], pa.string()))
             same = np.where(now == self._target_parents[span], _SAME_PARENT, np.uint8(0))
@@ -660,7 +660,7 @@ def plan_entity(
                 candidates += yield RowsWanted(entity, "stable_key", keys)
         if candidates:
             renumbered = planner.find_renumbered(batches(), candidates)
-    for entry in planner.resolve_parents(batches(), positions):
+    for entry in planner.resolve_parents(batches, positions):
         put_entry(entry)
     planner.end_target()
     for offset, batch in with_offsets(batches()):

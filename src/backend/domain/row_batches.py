@@ -6,8 +6,10 @@ texts is handled by Arrow as a whole, and of a column with few different values 
 
 from __future__ import annotations
 
+import datetime as dt
+import decimal
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
@@ -56,6 +58,9 @@ _BLANKS = "".join(chr(code) for code in range(0x110000) if chr(code).isspace())
 _CONTROL = r"[\x00-\x1f]"
 _UNIT = "\x1f"
 _NOT_EMPLOYED = tuple(status.value for status in EmploymentStatus if not status.is_employed)
+_REMEMBERED = 20_000
+# Unlike 1 and 1.0, or one instant in two zones.
+_SAME_WHEN_EQUAL = {str, int, bool, bytes, dt.date, decimal.Decimal}
 _FEW = 0.5  # a column with less than this share of different values is converted value by value, once each
 
 
@@ -120,14 +125,21 @@ class CanonicalBatch:
 
 
 class KnownKeys:
-    """The keys of an entity that other rows may refer to."""
+    """The keys of an entity that other rows may refer to.
 
-    def __init__(self, hashes: Hashes) -> None:
-        self._hashes = np.unique(hashes)
+    Args:
+        read: gives their hashes; called when they are needed first.
+    """
+
+    def __init__(self, read: Callable[[], Hashes]) -> None:
+        self._read = read
+        self._ascending: Hashes | None = None
 
     def find(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
         """Which of the keys with these hashes there are."""
-        return contains(self._hashes, hashes)
+        if self._ascending is None:
+            self._ascending = np.sort(self._read())
+        return contains(self._ascending, hashes)
 
 
 def contains(ascending: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:
@@ -220,6 +232,9 @@ class _ColumnRule:
         self.position = position
         self._rule = rule
         self._convert = convert
+        # What a value became: most of a batch's values were in an earlier one.
+        self._known: dict[object, tuple[str | None, Defect | None]] = {}
+        self._known_kind: object = None
         self._is_plain = item.kind is FieldKind.TEXT and not (
             rule.after or rule.values is not None or rule.lookup or rule.null_if
         )
@@ -231,7 +246,7 @@ class _ColumnRule:
         if not isinstance(column, pa.Array):
             texts = _as_texts(column)
             if texts is None:
-                return self._read_values(column)
+                return self._read_values(column, kind=_kind_of_few(column))
             column = texts
         if pa.types.is_large_string(column.type):
             column = column.cast(pa.string())
@@ -240,7 +255,9 @@ class _ColumnRule:
         if self._is_plain and pa.types.is_string(column.type) and self._has_plain_letters(column):
             return self._read_plain(column)
         coded = column.dictionary_encode()
-        values, errors = self._read_values(coded.dictionary.to_pylist())
+        different = coded.dictionary.to_pylist()
+        few = len(different) <= raw.row_count * _FEW and not pa.types.is_floating(column.type)
+        values, errors = self._read_values(different, kind=column.type if few else None)
         # A missing index is a value of its own: a NULL may have a default.
         missing = self._convert(None)
         taken = values.take(coded.indices)
@@ -271,14 +288,15 @@ class _ColumnRule:
                 errors[row] = self._try(column[row].as_py())[1] or _not_text("")
         return _Converted(column, errors)
 
-    def _read_values(self, values: Sequence[object]) -> _Converted:
-        try:
-            distinct = set(values)
-        except TypeError:  # bytearrays and such cannot be told apart by a set
-            distinct = None
+    def _read_values(self, values: Sequence[object], *, kind: object) -> _Converted:
+        """Convert value by value; where they are of one kind and few, each of them once."""
         errors: dict[int, Defect] = {}
-        if distinct is not None and len(distinct) <= len(values) * _FEW:
-            known = {value: self._try(value) for value in distinct}
+        if kind is not None:
+            if len(self._known) > _REMEMBERED or kind != self._known_kind:
+                self._known, self._known_kind = {}, kind
+            known = self._known
+            for value in set(values) - known.keys():
+                known[value] = self._try(value)
             texts = [known[value][0] for value in values]
             bad = {value for value, (_, defect) in known.items() if defect is not None}
             if bad:
@@ -533,6 +551,14 @@ def _as_texts(values: Sequence[object]) -> pa.Array | None:
         return pa.array(values, pa.string())
     except UnicodeEncodeError:
         return None
+
+
+def _kind_of_few(values: Sequence[object]) -> object:
+    """The type of the values where it is one of which equal values are the same, and few of them are different."""
+    kinds = set(map(type, values)) - {type(None)}
+    if len(kinds) != 1 or not kinds <= _SAME_WHEN_EQUAL:
+        return None
+    return kinds.pop() if len(set(values)) <= len(values) * _FEW else None
 
 
 def _half_character(text: str) -> str | None:

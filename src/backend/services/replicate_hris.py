@@ -146,7 +146,7 @@ async def replicate_hris(
         if plan.concerns and not force and (held is None or held.fingerprint != plan.fingerprint):
             skips = plan.skips_deactivations and held is None
             if not skips:
-                raise await _hold(run, store, plan, held)
+                raise await _hold(run, store, plan, held, mapping.file)
         elif held is not None and held.fingerprint != plan.fingerprint:
             run.log.info("hold_became_needless", held=held.execution_id)
             held = None
@@ -205,7 +205,7 @@ async def _planned(
                 done=done,
             )
             item = await reading.plan(known, lookups, positions, full=full, verify=full if verify is None else verify)
-            known[entity] = await asyncio.to_thread(item.planner.known_keys)
+            known[entity] = item.planner.known_keys()
             if entity is Entity.POSITIONS:
                 positions = await asyncio.to_thread(item.planner.parents, item.batches())
             done = done + item.planner.read_so_far
@@ -213,6 +213,8 @@ async def _planned(
             if log is not None:
                 log.info("entity_read", entity=entity.value, **_count_fields(item.plan))
         yield planned
+    # Give back what the run needed: the process may live for years.
+    pa.default_memory_pool().release_unused()
 
 
 @dataclass(kw_only=True)
@@ -414,7 +416,7 @@ async def _find_approved(store: HrStore, execution_id: str) -> HeldRun:
     return held
 
 
-async def _hold(run: Run, store: HrStore, plan: ReplicationPlan, approved: HeldRun | None) -> HeldError:
+async def _hold(run: Run, store: HrStore, plan: ReplicationPlan, approved: HeldRun | None, file: str) -> HeldError:
     held = await asyncio.shield(store.hold(plan, run.execution_id))
     short = held.execution_id[-8:]
     if held.is_new:
@@ -426,7 +428,7 @@ async def _hold(run: Run, store: HrStore, plan: ReplicationPlan, approved: HeldR
         advice = f"Look at it: hrsync hris hold {short}; if it is right: hrsync hris approve {short}"
     return HeldError(
         f"{changed}Nothing was applied: {'; '.join(plan.concerns)}. {advice}. If it is wrong, mend the HRIS or the "
-        "query.",
+        f"query; the limits are in {file} [guard].",
         held,
     )
 
