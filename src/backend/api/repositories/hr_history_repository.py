@@ -205,8 +205,10 @@ def _candidates(
     if row_ids is not None:
         statement = statement.where(table.c.id.in_(row_ids))
     for name, value in where.items():
-        changed_later = select(_CHANGE.c.row_id).where(_later(entity, at), _CHANGE.c.field == name)
-        statement = statement.where(or_(table.c[name] == value, table.c.id.in_(changed_later)))
+        lost_later = select(_CHANGE.c.row_id).where(
+            _later(entity, at), _CHANGE.c.field == name, _CHANGE.c.old_value == value
+        )
+        statement = statement.where(or_(table.c[name] == value, table.c.id.in_(lost_later)))
     return statement
 
 
