@@ -242,13 +242,16 @@ class _Reading:
     ) -> _Planned:
         """The entity's plan."""
         entity, facts = self.mapping.entity, self.facts
-        bound = await choose_bound(self.source, self.mapping, facts, self.fingerprint, full=full)
+        parents_by = _parents_by(self.mapping)
+        # Where parents are places in a tree or holders of positions, every row has a say in everybody's parent.
+        everything = full or parents_by != "key"
+        bound = await choose_bound(self.source, self.mapping, facts, self.fingerprint, full=everything)
         supplements, defects = await read_supplements(self.source, self.mapping, lookups)
         salt = facts.salt or secrets.token_hex(8)
         rows, changes, entries = self.open_spool(), self.open_spool(), self.open_spool()
         planner = EntityPlanner(
             entity,
-            parents_by=_parents_by(self.mapping),
+            parents_by=parents_by,
             is_partial=bound.is_partial,
             mask=make_mask(self.mapping.sensitive_fields(), salt),
         )
