@@ -11,23 +11,20 @@ import contextlib
 import datetime as dt
 import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
 import redis
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import text
 
 from backend.utils.identifiers import new_id
+from benchmarks.figures import Figures
 from tests.support.databases import create_mariadb_database, migrate_database
 from tests.support.processes import Process
 from tests.support.project import PROJECT_ROOT
@@ -37,20 +34,11 @@ from tests.support.waiting import eventually
 CONCURRENCY = 100
 
 
-@dataclass(frozen=True, kw_only=True)
-class Figure:
-    """One measured value, beside its goal or its peer."""
-
-    name: str
-    value: str
-    goal: str = ""
-    met: bool | None = None
-
-
-class CoreBench:
+class CoreBench(Figures):
     """The measurements, on one database and one Redis."""
 
     def __init__(self, folder: Path, maria_url: str, redis_url: str, scale: float) -> None:
+        super().__init__()
         self.folder = folder
         self.scale = scale
         self.spine = Spine(
@@ -58,12 +46,6 @@ class CoreBench:
             HEARTBEAT_SECONDS="10", ORPHAN_AFTER_SECONDS="28", LEASE_SECONDS="15", REDISPATCH_AFTER_SECONDS="60",
             LOG_LEVEL="WARNING",
         )  # fmt: skip
-        self.figures: list[Figure] = []
-
-    def note(self, name: str, value: str, goal: str = "", met: bool | None = None) -> None:
-        """Keep a figure and show it at once."""
-        self.figures.append(Figure(name=name, value=value, goal=goal, met=met))
-        print(f"  {name}: {value}" + (f"  (goal {goal})" if goal else ""), file=sys.stderr, flush=True)
 
     def run(self) -> None:
         """Every measurement, from the smallest part to the whole."""
@@ -300,16 +282,7 @@ def main() -> int:
     sys.path.insert(0, str(PROJECT_ROOT))
     with bench(options.scale) as core:
         core.run()
-    if options.json:
-        print(json.dumps([asdict(figure) for figure in core.figures], indent=2))
-        return 0
-    table = Table(title=f"hrsync core on {os.cpu_count()} cores, Python {platform.python_version()}")
-    for column in ("measure", "value", "goal", ""):
-        table.add_column(column)
-    for figure in core.figures:
-        met = "" if figure.met is None else "met" if figure.met else "MISSED"
-        table.add_row(figure.name, figure.value, figure.goal, met)
-    Console(width=120).print(table)
+    core.print("hrsync core", as_json=options.json)
     return 0
 
 
