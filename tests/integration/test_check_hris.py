@@ -362,6 +362,7 @@ async def test_the_query_of_the_changed_rows_is_tried(
     assert all(line.startswith(start) for line, start in zip(told(check), expected, strict=True))
 
 
+@pytest.mark.mssql
 async def test_changed_rows_by_rowversion_are_tried_on_a_server_that_has_them(mssql_url: str) -> None:
     """The bounds fit the server's type."""
     rules = """

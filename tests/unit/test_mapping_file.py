@@ -306,6 +306,11 @@ def test_a_supplement_may_bring_what_is_required() -> None:
         ('"rowversion"', '"updated_at"', [":until is for `rowversion`"]),
         (":since", "7", ["line 35", "the query has no :since"]),
         ('"rowversion"', '"change_tracking"', ["incremental.table: is missing", "takes no `column`"]),
+        (
+            'by = "rowversion"',
+            'by = "change_tracking"\ntable = "EMP e"',
+            ["line 35", "'EMP e' is not the name of a table"],
+        ),
         ('column = "RV"', 'column = "RV"\ntable = "EMP"', ["line 37", "`table` is for `change_tracking`"]),
         ('column = "RV"', 'column = "RV"\noverlap_seconds = 9', ["`overlap_seconds` is for `updated_at`"]),
         ("full_every_hours = 6", "full_every_hours = 0", ["line 37", "full_every_hours", "greater than 0"]),

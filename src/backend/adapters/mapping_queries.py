@@ -145,6 +145,8 @@ def _incremental_problems(table: IncrementalTable) -> Iterable[tuple[str, str]]:
     if table.by == "change_tracking":
         if table.table is None:
             yield "table", "is missing; `change_tracking` needs the table that it watches"
+        elif not _TABLE_NAME.fullmatch(table.table):
+            yield "table", f"{table.table!r} is not the name of a table"
         if table.column is not None:
             yield "column", "`change_tracking` takes no `column`"
     else:
