@@ -71,12 +71,14 @@ def find_circular(above: Places) -> Mask:
 
 def walk_circles(above: Places, circular: Mask) -> Iterator[list[int]]:
     """The circles, each as its nodes from child to parent."""
-    left = set(np.flatnonzero(circular).tolist())
-    while left:
-        circle = [min(left)]
-        while (node := int(above[circle[-1]])) != circle[0]:
+    walked: set[int] = set()
+    for start in np.flatnonzero(circular).tolist():
+        if start in walked:
+            continue
+        circle = [start]
+        while (node := int(above[circle[-1]])) != start:
             circle.append(node)
-        left.difference_update(circle)
+        walked.update(circle)
         yield circle
 
 

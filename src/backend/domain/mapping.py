@@ -287,12 +287,13 @@ def compile_rule(item: Field, rule: FieldRule, lookups: Mapping[str, Mapping[str
         lookups: the content of the mapping's look-ups, by name.
     """
     if rule.column is None:
-        return lambda _value: rule.constant
+        constant = rule.constant or None
+        return lambda _value: constant
     if item.kind is FieldKind.DATE:
         return _compile_date(item, rule)
     steps = _compile_text_steps(rule)
     values = rule.values if rule.lookup is None else lookups[rule.lookup]
-    strip, default, null_if, limit = rule.strip, rule.default, rule.null_if, item.max_length
+    strip, default, null_if, limit = rule.strip, rule.default or None, rule.null_if, item.max_length
     choices = frozenset(item.choices)
 
     def convert(value: object) -> str | None:
@@ -306,9 +307,11 @@ def compile_rule(item: Field, rule: FieldRule, lookups: Mapping[str, Mapping[str
         if not text or text in null_if:
             return default
         if values is not None:
-            mapped = values.get(text, default)
+            mapped = values.get(text, rule.default)
             if mapped is None:
                 raise DefectError(_unmapped(item, text, rule, values))
+            if not mapped:
+                return None
             text = mapped
         if item.kind is FieldKind.NUMBER:
             text = _parse_number(item, text)
@@ -334,7 +337,7 @@ def _compile_text_steps(rule: FieldRule) -> tuple[Callable[[str], str], ...]:
 
 
 def _compile_date(item: Field, rule: FieldRule) -> Convert:
-    null_if, default, date_format = rule.null_if, rule.default, rule.date_format
+    null_if, default, date_format = rule.null_if, rule.default or None, rule.date_format
 
     def convert(value: object) -> str | None:
         if value is None:
@@ -373,8 +376,8 @@ def _parse_date(item: Field, text: str, date_format: str | None) -> str:
 def _parse_number(item: Field, text: str) -> str:
     try:
         number = decimal.Decimal(text)
-        if number.is_finite() and 0 <= number < 10_000:
-            return to_text(round(number, 2))
+        if number.is_finite() and number >= 0 and (rounded := round(number, 2)) < 10_000:
+            return to_text(rounded)
     except decimal.InvalidOperation:
         pass
     raise DefectError(
@@ -392,7 +395,7 @@ def to_text(value: object) -> str:
         case int():
             return str(int(value))  # True is 1
         case decimal.Decimal():
-            text = format(value, "f")
+            text = format(value if value else decimal.Decimal(0), "f")  # -0 is 0
             return text.rstrip("0").rstrip(".") if "." in text else text
         case float() if value.is_integer() and abs(value) < 2**53:
             return str(int(value))

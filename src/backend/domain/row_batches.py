@@ -183,8 +183,10 @@ def digest_values(columns: Sequence[pa.Array]) -> pa.Array:
     filled = [pc.fill_null(column, "") for column in columns]
     joined = pc.binary_join_element_wise(*filled, _UNIT)
     if np.count_nonzero(_bytes_of(joined) == ord(_UNIT)) != len(joined) * (len(columns) - 1):
-        # A text that holds the separator itself: rare enough to be written in a slower way that has none.
-        joined = pa.array([json.dumps(row) for row in zip(*(column.to_pylist() for column in columns), strict=True)])
+        # Rows with a text that holds the separator itself are rare; they are written in a slower way that has none.
+        odd = pc.greater(pc.count_substring(joined, _UNIT), len(columns) - 1)
+        rows = zip(*(column.filter(odd).to_pylist() for column in columns), strict=True)
+        joined = pc.replace_with_mask(joined, odd, pa.array([json.dumps(row) for row in rows], pa.string()))
     digests = b"".join(map(xxhash.xxh3_128_digest, joined.cast(pa.binary()).to_pylist()))
     return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(joined), [None, pa.py_buffer(digests)])
 
@@ -273,13 +275,14 @@ class _ColumnRule:
         return self._rule.case is None or bool((_bytes_of(column) < 0x80).all())
 
     def _read_plain(self, column: pa.Array) -> _Converted:
+        default = self._rule.default or None
         if self._rule.strip:
             column = pc.utf8_trim(column, characters=_BLANKS)
         if self._rule.case is not None:
             column = pc.ascii_upper(column) if self._rule.case == "upper" else pc.ascii_lower(column)
-        column = pc.if_else(pc.equal(column, ""), pa.scalar(self._rule.default, pa.string()), column)
-        if self._rule.default is not None:
-            column = pc.fill_null(column, self._rule.default)
+        column = pc.if_else(pc.equal(column, ""), pa.scalar(default, pa.string()), column)
+        if default is not None:
+            column = pc.fill_null(column, default)
         errors = {}
         longest = pc.max(pc.utf8_length(column)).as_py()
         if longest is not None and longest > self.item.max_length:
