@@ -133,8 +133,8 @@ class HrWriter(Protocol):
         """Let the rows that still name a renumbered row by its old key name it by its new one."""
         ...
 
-    async def close_holds(self, applied: str | None) -> None:
-        """Mark the held run as applied (None: none was), and all other open ones as expired."""
+    async def close_holds(self, held: HeldRun | None, *, keep: bool = False) -> None:
+        """Mark the held run as applied, or with `keep` leave it as it is; all other open ones expire."""
         ...
 
 

@@ -6,7 +6,7 @@ import itertools
 from dataclasses import asdict
 from typing import Any
 
-from sqlalchemy import insert, select, update
+from sqlalchemy import delete, insert, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from backend.db.models import HrHold, HrHoldChange
@@ -18,10 +18,12 @@ _OPEN = (HoldStatus.HELD, HoldStatus.APPROVED)
 
 
 async def hold(session: AsyncSession, plan: ReplicationPlan, execution_id: str) -> HeldRun:
-    """Keep what a run would have done. One that would do the same as a held or rejected one is that one again."""
+    """Keep what a run would have done. One that would do the same as one that was held, approved or rejected is that
+    one again.
+    """
     known = await session.scalar(
         select(HrHold)
-        .where(HrHold.fingerprint == plan.fingerprint, HrHold.status.in_((HoldStatus.HELD, HoldStatus.REJECTED)))
+        .where(HrHold.fingerprint == plan.fingerprint, HrHold.status.in_((*_OPEN, HoldStatus.REJECTED)))
         .order_by(HrHold.id.desc())
         .limit(1)
     )
@@ -31,6 +33,8 @@ async def hold(session: AsyncSession, plan: ReplicationPlan, execution_id: str) 
         return _held_run(known)
     # The source says something else now: what was held before can no longer be approved.
     await session.execute(update(HrHold).where(HrHold.status.in_(_OPEN)).values(status=HoldStatus.EXPIRED))
+    # An execution that is run once more holds what it finds now.
+    await session.execute(delete(HrHold).where(HrHold.execution_id == execution_id))
     row = HrHold(
         execution_id=execution_id,
         fingerprint=plan.fingerprint,
@@ -68,15 +72,16 @@ async def find_hold(session: AsyncSession, execution_id: str) -> HeldRun | None:
     return None if row is None else _held_run(row)
 
 
-async def close_holds(connection: AsyncConnection, applied: str | None, execution_id: str) -> None:
-    """Mark the held run as applied (None: none was), and all other open ones as expired."""
-    if applied is not None:
-        await connection.execute(
-            update(HrHold)
-            .where(HrHold.execution_id == applied)
-            .values(status=HoldStatus.APPLIED, applied_execution_id=execution_id)
-        )
-    await connection.execute(update(HrHold).where(HrHold.status.in_(_OPEN)).values(status=HoldStatus.EXPIRED))
+async def close_holds(connection: AsyncConnection, held: HeldRun | None, execution_id: str, *, keep: bool) -> None:
+    """Mark the held run as applied, or with `keep` leave it as it is; all other open ones expire."""
+    others = update(HrHold).where(HrHold.status.in_(_OPEN)).values(status=HoldStatus.EXPIRED)
+    if held is not None:
+        this = HrHold.execution_id == held.execution_id
+        others = others.where(~this)
+        if not keep:
+            values = {"status": HoldStatus.APPLIED, "applied_execution_id": execution_id}
+            await connection.execute(update(HrHold).where(this).values(values))
+    await connection.execute(others)
 
 
 def _held_run(row: HrHold) -> HeldRun:

@@ -266,9 +266,9 @@ class DatabaseHrWriter:
                 await self._connection.exec_driver_sql(self._statements.record_followed(entity, field), arguments)
                 await self._connection.exec_driver_sql(self._statements.follow(entity, field), arguments)
 
-    async def close_holds(self, applied: str | None) -> None:
-        """Mark the held run as applied (None: none was), and all other open ones as expired."""
-        await hold_store.close_holds(self._connection, applied, self._execution_id)
+    async def close_holds(self, held: HeldRun | None, *, keep: bool = False) -> None:
+        """Mark the held run as applied, or with `keep` leave it as it is; all other open ones expire."""
+        await hold_store.close_holds(self._connection, held, self._execution_id, keep=keep)
 
     def _marks(self) -> dict[str, object]:
         return {

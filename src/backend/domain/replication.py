@@ -42,6 +42,7 @@ from backend.domain.quarantine import (
 )
 from backend.domain.replication_plan import (
     ChangeAction,
+    Concern,
     EntityPlan,
     ReplicationPlan,
     RowChange,
@@ -154,6 +155,7 @@ class EntityPlanner:
         self._kept: list[tuple[Hashes, Hashes]] = []
         self._parents: dict[str, str] | None = None
         self._fingerprint = 0
+        self._fingerprint_of_deactivations = 0
 
     # --- the source ---------------------------------------------------------------------------------------------------
 
@@ -478,7 +480,7 @@ class EntityPlanner:
             action = ChangeAction.UPDATE
         else:
             action = ChangeAction.REACTIVATE if is_active else ChangeAction.DEACTIVATE
-        self._add_to_fingerprint(repr((old.key, action, sorted(fields.items()))))
+        self._add_to_fingerprint(action, repr((old.key, action, sorted(fields.items()))))
         return RowChange(
             entity=self.entity,
             key=old.key,
@@ -506,7 +508,7 @@ class EntityPlanner:
             row_id=row.row_id,
         )
         self._tally["vanished"] += 1
-        self._add_to_fingerprint(repr((row.key, change.action)))
+        self._add_to_fingerprint(change.action, repr((row.key, change.action)))
         self._note(change)
         return change
 
@@ -561,6 +563,11 @@ class EntityPlanner:
         return self._fingerprint
 
     @property
+    def fingerprint_of_deactivations(self) -> int:
+        """The same for two plans with the same deactivations."""
+        return self._fingerprint_of_deactivations
+
+    @property
     def accepted(self) -> int:
         """Rows of the source that are taken."""
         return len(self._rows)
@@ -580,9 +587,12 @@ class EntityPlanner:
         read = self._tally["read"]
         return (read - len(self._keys)) / read if read else 0.0
 
-    def _add_to_fingerprint(self, text: str) -> None:
+    def _add_to_fingerprint(self, action: ChangeAction, text: str) -> None:
         # A sum: the order of the rows does not matter.
-        self._fingerprint += xxhash.xxh3_128_intdigest(f"{self.entity} {text}".encode("utf-8", "backslashreplace"))
+        number = xxhash.xxh3_128_intdigest(f"{self.entity} {text}".encode("utf-8", "backslashreplace"))
+        self._fingerprint += number
+        if action is ChangeAction.DEACTIVATE:
+            self._fingerprint_of_deactivations += number
 
     def _parent_entry(self, key: str, defect: Defect, reference: str | None) -> QuarantineEntry:
         payload = {self._spec.key.name: key, defect.field or "": reference}
@@ -695,7 +705,7 @@ def plan_replication(
     """
     changes: list[RowChange] = []
     plans: list[EntityPlan] = []
-    fingerprint = 0
+    fingerprint = deactivations = 0
     positions: dict[str, str] = {}
     for entity in (entity for entity in Entity if entity in source):
         planner = EntityPlanner(entity, parents_by=(parents_by or {}).get(entity, "key"))
@@ -726,12 +736,14 @@ def plan_replication(
             changes += planner.inserts(batch, offset)
         plans.append(planner.finish((facts or {}).get(entity, StreamFacts())))
         fingerprint += planner.fingerprint
+        deactivations += planner.fingerprint_of_deactivations
     concerns = [concern for plan in plans for concern in find_concerns(plan, rules or GuardRules())]
     return ReplicationPlan(
         entities=plans,
         concerns=[concern.message for concern in concerns],
         skips_deactivations=may_skip_deactivations(concerns, rules or GuardRules()),
-        fingerprint=fingerprint_bytes(fingerprint),
+        fingerprint=fingerprint_bytes(fingerprint, concerns),
+        fingerprint_of_deactivations=fingerprint_bytes(deactivations),
         read_changes=lambda: iter(changes),
     )
 
@@ -765,8 +777,14 @@ def target_batch(rows: Sequence[TargetRow]) -> TargetBatch:
     )
 
 
-def fingerprint_bytes(number: int) -> bytes:
-    """The sum of the entities' fingerprints as 16 bytes."""
+def fingerprint_bytes(number: int, concerns: Iterable[Concern] = ()) -> bytes:
+    """The sum of the entities' fingerprints, and what the guard says, as 16 bytes.
+
+    A plan that changes no row may be held as well (for its columns, say): its concerns tell it from others.
+    """
+    number += sum(
+        xxhash.xxh3_128_intdigest(concern.message.encode("utf-8", "backslashreplace")) for concern in concerns
+    )
     return (number % 2**128).to_bytes(16, "big")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 import statistics
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 from backend.domain.employees import ENTITY_SPECS, Entity
@@ -113,7 +113,8 @@ class ReplicationPlan:
     Attributes:
         concerns: why the guard does not let it; empty when it does.
         skips_deactivations: the concerns are about deactivations only, and the mapping says to do the rest.
-        fingerprint: 16 bytes, the same for two plans that do exactly the same.
+        fingerprint: 16 bytes, the same for two plans that do exactly the same, for the same concerns.
+        fingerprint_of_deactivations: 16 bytes, the same for two plans with the same deactivations.
         read_changes: gives the changes, row by row, entity by entity.
     """
 
@@ -121,6 +122,7 @@ class ReplicationPlan:
     concerns: Sequence[str] = ()
     skips_deactivations: bool = False
     fingerprint: bytes = b""
+    fingerprint_of_deactivations: bytes = b""
     read_changes: Callable[[], Iterator[RowChange]]
 
     @property
@@ -131,6 +133,21 @@ class ReplicationPlan:
     def changes(self) -> Iterator[RowChange]:
         """What changes, row by row."""
         return self.read_changes()
+
+    @property
+    def waiting(self) -> ReplicationPlan:
+        """What is not done without a person's word: all of it, or its deactivations where the mapping says so."""
+        if not self.skips_deactivations:
+            return self
+        return replace(
+            self,
+            entities=[
+                replace(plan, counts=RowCounts(deactivated=plan.counts.deactivated), reactivated=0, renumbered=0)
+                for plan in self.entities
+            ],
+            fingerprint=self.fingerprint_of_deactivations,
+            read_changes=lambda: (change for change in self.changes() if change.action is ChangeAction.DEACTIVATE),
+        )
 
 
 class HoldStatus(enum.StrEnum):

@@ -142,16 +142,20 @@ async def replicate_hris(
     held = await _find_approved(store, approved) if approved else None
     async with _planned(run, mapping, source, store, open_spool, full=full or held is not None, log=run.log) as plans:
         plan = _whole_plan(mapping, plans)
-        skips = False
-        if plan.concerns and not force and (held is None or held.fingerprint != plan.fingerprint):
-            skips = plan.skips_deactivations and held is None
-            if not skips:
-                raise await _hold(run, store, plan, held, mapping.file)
-        elif held is not None and held.fingerprint != plan.fingerprint:
+        waits = bool(plan.concerns) and not force
+        if held is not None and held.fingerprint != plan.waiting.fingerprint:
+            if waits:
+                raise _held_error(plan, await _hold(run, store, plan), mapping.file, approved=True)
             run.log.info("hold_became_needless", held=held.execution_id)
             held = None
-        await _apply(run, store, plans, held=held, skips_deactivations=skips)
-        return _report(plan, skips_deactivations=skips)
+        if waits and held is None:
+            held = await _hold(run, store, plan)
+            if held.status is not HoldStatus.APPROVED and not plan.skips_deactivations:
+                raise _held_error(plan, held, mapping.file)
+        # Somebody may have approved exactly this while the run was reading.
+        skipped = held if waits and held is not None and held.status is not HoldStatus.APPROVED else None
+        await _apply(run, store, plans, held=held, skips_deactivations=skipped is not None)
+        return _report(plan, skipped)
 
 
 @contextlib.asynccontextmanager
@@ -402,7 +406,10 @@ def _whole_plan(mapping: HrisMapping, planned: Sequence[_Planned]) -> Replicatio
         entities=[item.plan for item in planned],
         concerns=[concern.message for concern in concerns],
         skips_deactivations=may_skip_deactivations(concerns, mapping.guard),
-        fingerprint=fingerprint_bytes(sum(item.planner.fingerprint for item in planned)),
+        fingerprint=fingerprint_bytes(sum(item.planner.fingerprint for item in planned), concerns),
+        fingerprint_of_deactivations=fingerprint_bytes(
+            sum(item.planner.fingerprint_of_deactivations for item in planned)
+        ),
         read_changes=lambda: (change for item in planned for change in item.row_changes()),
     )
 
@@ -410,30 +417,39 @@ def _whole_plan(mapping: HrisMapping, planned: Sequence[_Planned]) -> Replicatio
 # --- holding --------------------------------------------------------------------------------------------------------
 
 
-async def _find_approved(store: HrStore, execution_id: str) -> HeldRun:
+async def _find_approved(store: HrStore, execution_id: str) -> HeldRun | None:
+    """The approved run; None: it has been applied, so that there is nothing to be approved any more."""
     held = await store.find_hold(execution_id)
     if held is None:
         raise NotFoundError(f"No run {execution_id!r} was held. `hrsync hris holds --all` shows those that were.")
+    if held.status is HoldStatus.APPLIED:
+        return None
     if held.status is not HoldStatus.APPROVED:
         raise ConflictError(f"The held run {execution_id} is {held.status}, not approved. Nothing was written.")
     return held
 
 
-async def _hold(run: Run, store: HrStore, plan: ReplicationPlan, approved: HeldRun | None, file: str) -> HeldError:
-    held = await asyncio.shield(store.hold(plan, run.execution_id))
-    short = held.execution_id[-8:]
+async def _hold(run: Run, store: HrStore, plan: ReplicationPlan) -> HeldRun:
+    held = await asyncio.shield(store.hold(plan.waiting, run.execution_id))
     if held.is_new:
         run.log.error("hris_run_held", held=held.execution_id, concerns=len(plan.concerns))
-    changed = "The source no longer says what was approved. " if approved is not None else ""
-    if held.status is HoldStatus.REJECTED:
-        advice = f"The same was rejected by {held.decided_by or 'somebody'} before (hrsync hris hold {short})"
-    else:
-        advice = f"Look at it: hrsync hris hold {short}; if it is right: hrsync hris approve {short}"
+    return held
+
+
+def _held_error(plan: ReplicationPlan, held: HeldRun, file: str, *, approved: bool = False) -> HeldError:
+    changed = "The source no longer says what was approved. " if approved else ""
     return HeldError(
-        f"{changed}Nothing was applied: {'; '.join(plan.concerns)}. {advice}. If it is wrong, mend the HRIS or the "
-        f"query; the limits are in {file} [guard].",
+        f"{changed}Nothing was applied: {'; '.join(plan.concerns)}. {_advice(held)}. If it is wrong, mend the HRIS or "
+        f"the query; the limits are in {file} [guard].",
         held,
     )
+
+
+def _advice(held: HeldRun) -> str:
+    short = held.execution_id[-8:]
+    if held.status is HoldStatus.REJECTED:
+        return f"The same was rejected by {held.decided_by or 'somebody'} before (hrsync hris hold {short})"
+    return f"Look at it: hrsync hris hold {short}; if it is right: hrsync hris approve {short}"
 
 
 # --- applying -------------------------------------------------------------------------------------------------------
@@ -449,7 +465,7 @@ async def _apply(
         for item in planned:
             await _apply_entity(item, writer, progress, renumbered, skips_deactivations=skips_deactivations)
         await writer.follow_renumbered(renumbered)
-        await writer.close_holds(None if held is None else held.execution_id)
+        await writer.close_holds(held, keep=skips_deactivations)
         # The last moment to notice that this run was cancelled, or that somebody else has taken it over.
         await run.checkpoint()
 
@@ -486,7 +502,11 @@ async def _apply_entity(
         await progress.step(len(vanished))
     for entries in item.entries.batches():
         await writer.quarantine(entries)
-    await writer.finish(item.plan, seen=planner.has if item.plan.is_partial else None)
+    plan = item.plan
+    if skips_deactivations:
+        # What was left out must come by again.
+        plan = replace(plan, facts=replace(plan.facts, bound=item.earlier.bound))
+    await writer.finish(plan, seen=planner.has if plan.is_partial else None)
 
 
 def _select(planner: EntityPlanner, batch: pa.RecordBatch, offset: int, mask: Any) -> pa.RecordBatch:
@@ -526,10 +546,14 @@ def _count_fields(plan: EntityPlan) -> dict[str, Any]:
     }
 
 
-def _report(plan: ReplicationPlan, *, skips_deactivations: bool) -> RunReport:
-    counts = plan.counts
-    skipped = 0
-    if skips_deactivations:
+def _report(plan: ReplicationPlan, held: HeldRun | None) -> RunReport:
+    """What was done.
+
+    Args:
+        held: the deactivations that wait for a person; None: nothing does.
+    """
+    counts, skipped = plan.counts, 0
+    if held is not None:
         skipped, counts = counts.deactivated or 0, replace(counts, deactivated=0)
     entities = {
         item.entity.value: {
@@ -543,8 +567,13 @@ def _report(plan: ReplicationPlan, *, skips_deactivations: bool) -> RunReport:
     }
     return RunReport(
         counts=counts,
-        summary=_summarise(plan, counts, skipped),
-        details={"entities": entities, "deactivations_skipped": skipped, "concerns": list(plan.concerns)},
+        summary=_summarise(plan, counts, skipped) + (f" {_advice(held)}." if held is not None else ""),
+        details={
+            "entities": entities,
+            "deactivations_skipped": skipped,
+            "held": None if held is None else held.execution_id,
+            "concerns": list(plan.concerns),
+        },
     )
 
 
@@ -562,6 +591,6 @@ def _summarise(plan: ReplicationPlan, counts: RowCounts, skipped: int) -> str:
     if warnings:
         parts.append(f"{warnings:,} kept with a warning")
     if skipped:
-        parts.append(f"{skipped:,} deactivations skipped by the guard")
+        parts.append(f"{skipped:,} {'deactivation' if skipped == 1 else 'deactivations'} skipped by the guard")
     parts += [note for item in plan.entities for note in item.notes]
     return f"Read {read}: {'; '.join(parts)}."
