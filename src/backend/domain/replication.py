@@ -11,6 +11,7 @@ import functools
 import itertools
 from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -278,7 +279,7 @@ class EntityPlanner:
                     self.states[offset + index] = State.RENUMBER
                     found[batch.column(0)[index].as_py()] = row
         if found:
-            self._drop_kept({row.key for row in found.values()})
+            self._follow({row.key: key for key, row in found.items()})
         return found
 
     def stable_keys_of_new(self, batch: pa.RecordBatch, offset: int) -> list[str]:
@@ -292,10 +293,16 @@ class EntityPlanner:
         wanted = hash_keys(pa.array([key]))
         return bool(contains(self._ascending, wanted)[0] or contains(self._rejected, wanted)[0])
 
-    def _drop_kept(self, keys: set[str]) -> None:
-        gone = np.sort(hash_keys(pa.array(sorted(keys))))
-        self._kept = [(h[~contains(gone, h)], p[~contains(gone, h)]) for h, p in self._kept]
-        self._vanished = [a.filter(pa.array(~contains(gone, hash_keys(a)))) for a in self._vanished]
+    def _follow(self, new_keys: Mapping[str, str]) -> None:
+        """Rows that get another key are no longer there under the old one, and who is below them stays there."""
+        old, new = hash_keys(pa.array(list(new_keys))), hash_keys(pa.array(list(new_keys.values())))
+        order = np.argsort(old).astype(np.int32)
+        gone = old[order]
+        for index, (hashes, parents) in enumerate(self._kept):
+            left = ~contains(gone, hashes)
+            places = find_places(gone, order, parents[left])
+            self._kept[index] = hashes[left], np.where(places >= 0, new[places], parents[left])
+        self._vanished = [keys.filter(pa.array(~contains(gone, hash_keys(keys)))) for keys in self._vanished]
 
     # --- parents ------------------------------------------------------------------------------------------------------
 
@@ -377,6 +384,7 @@ class EntityPlanner:
         for offset, batch in with_offsets(batches()):
             span = slice(offset, offset + batch.num_rows)
             now = hash_keys(pa.array([parents.get(key) for key in batch.column(0).to_pylist()], pa.string()))
+            self._refs[span] = now
             same = np.where(now == self._target_parents[span], _SAME_PARENT, np.uint8(0))
             self._flags[span] = (self._flags[span] & ~_SAME_PARENT) | same
         return [self._parent_entry(*problem) for problem in problems]
@@ -539,9 +547,10 @@ class EntityPlanner:
         new = self.states == State.INSERT
         self._tally["inserted"] = int(new.sum())
         self._tally["unchanged"] += int((self.states == State.SAME).sum())
-        mixed = (self._keys[new] * np.uint64(0x9E3779B97F4A7C15)) ^ self._digests[new]
-        mixed ^= self._refs[new] * np.uint64(0xC2B2AE3D27D4EB4F)
-        self._fingerprint += int(np.bitwise_xor.reduce(mixed, initial=np.uint64(0))) + int(new.sum())
+        parents = np.where(self._flags[new] & _KNOWN_PARENT != 0, self._refs[new], NO_HASH)
+        mixed = _mix(_mix(_mix(self._keys[new]) + self._digests[new]) + parents)
+        if len(mixed):
+            self._add_to_fingerprint(ChangeAction.INSERT, f"{len(mixed)} {np.add.reduce(mixed, dtype=np.uint64)}")
         return EntityPlan(
             entity=self.entity,
             counts=RowCounts(**{name: self._tally[name] for name in _COUNTS}),
@@ -576,6 +585,15 @@ class EntityPlanner:
     def read_so_far(self) -> RowCounts:
         """Rows read and rejected so far."""
         return RowCounts(read=self._tally["read"], rejected=self._tally["rejected"])
+
+    def look_back(self, earlier: StreamFacts) -> StreamFacts:
+        """What a full read leaves for the next runs, as far as the rows tell it."""
+        return replace(
+            earlier,
+            sizes=[*earlier.sizes, self.accepted],
+            filled=self.filled(),
+            rejected_share=self.rejected_share(),
+        )
 
     def filled(self) -> dict[str, float]:
         """By field, the share of readable rows that have a value."""
@@ -734,10 +752,14 @@ def plan_replication(
             positions = planner.parents(batches)
         for offset, batch in with_offsets(batches):
             changes += planner.inserts(batch, offset)
-        plans.append(planner.finish((facts or {}).get(entity, StreamFacts())))
+        plans.append(planner.finish(planner.look_back((facts or {}).get(entity, StreamFacts()))))
         fingerprint += planner.fingerprint
         deactivations += planner.fingerprint_of_deactivations
-    concerns = [concern for plan in plans for concern in find_concerns(plan, rules or GuardRules())]
+    concerns = [
+        concern
+        for plan in plans
+        for concern in find_concerns(plan, rules or GuardRules(), (facts or {}).get(plan.entity))
+    ]
     return ReplicationPlan(
         entities=plans,
         concerns=[concern.message for concern in concerns],
@@ -817,6 +839,13 @@ def _texts_of(batches: Iterable[pa.RecordBatch], rows: npt.NDArray[np.int32]) ->
             yield from zip(
                 here.tolist(), picked.column(0).to_pylist(), picked.column(PARENT_REF).to_pylist(), strict=True
             )
+
+
+def _mix(numbers: Hashes) -> Hashes:
+    """Numbers of which every bit depends on every bit of the given ones, so that sums of them tell rows apart."""
+    numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return numbers ^ (numbers >> np.uint64(31))
 
 
 def _where(mask: Mask, values: pa.Array) -> pa.Array:
