@@ -152,7 +152,7 @@ def test_a_worker_of_its_own_takes_what_a_command_sends(
 
 
 def test_hris_sync_replicates_the_company(embedded: System, start_process: Start, tmp_path: Path) -> None:
-    """`hris sync` follows the replication to its end, and a guard's refusal is exit code 4."""
+    """`hris sync` follows the replication to its end; one that the guard holds is exit code 4, and can be approved."""
     from backend.demo.company import write_hris
 
     write_hris(tmp_path / "hris.db")
@@ -176,6 +176,12 @@ def test_hris_sync_replicates_the_company(embedded: System, start_process: Start
     assert (refused["counts"]["deactivated"], refused["counts"]["updated"]) == (None, None)
     entries = system.run_json("hris", "quarantine", "--entity", "employees")["items"]
     assert {"missing_key", "missing_value", "unmapped_value"} <= {entry["reason"] for entry in entries}
+    (held,) = system.run_json("hris", "holds")["items"]
+    assert held["execution_id"] == refused["id"]
+    approved = system.run_json("hris", "approve", refused["id"][-8:])["execution"]
+    assert (approved["status"], approved["counts"]["deactivated"]) == ("success", held["change_count"])
+    assert system.run_json("hris", "holds") == {"items": []}
+    assert "applied by run" in system.run("hris", "approve", refused["id"], code=1)
 
 
 def _empty_employees(path: Path) -> None:

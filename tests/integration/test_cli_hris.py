@@ -21,8 +21,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.cli.app import run
 from backend.cli.hris_history import parse_day
-from backend.cli.hris_holds import tell_of_hold
-from backend.cli.session import run_async
 from backend.db.database import Database
 from backend.db.models import Employee, HrChange, HrHold, JobExecution
 from backend.services.replicate_hris import HeldError
@@ -318,14 +316,6 @@ def test_a_hold_of_which_not_all_is_kept_says_so(small: Company, cli: Cli) -> No
     assert "Of the 12,000 rows that would change the first 6 are kept." in answer.err
     assert len(cli("hold", "feed", "--json").json["changes"]) == len(CHANGES)
     assert "Ada Example" not in cli("hold", "feed").out
-
-
-def test_a_refused_run_leads_to_its_hold(small: Company, capsys: pytest.CaptureFixture[str]) -> None:
-    """After `hris sync` was held: by its own id, or as one that an earlier hold stands for."""
-    first = small.in_session(add_hold).execution_id
-    for execution_id in (first, new_id()):
-        run_async(tell_of_hold(execution_id))
-        assert f"hrsync hris approve {first[-8:]}" in " ".join(capsys.readouterr().err.split())
 
 
 # --- history ----------------------------------------------------------------------------------------------------------

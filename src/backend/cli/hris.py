@@ -32,7 +32,7 @@ def sync(
     """Replicate the HRIS now; exit code 4 when the guard held it."""
     from backend.api.repositories.scheduler_repository import SchedulerRepository
     from backend.celery_bridge import TASK_REGISTRY
-    from backend.cli.hris_holds import TASK_CODE, tell_of_hold
+    from backend.cli.hris_holds import TASK_CODE
     from backend.cli.runs import send_and_show
     from backend.cli.session import actor, run_async
     from backend.db.maria_database import maria
@@ -48,10 +48,7 @@ def sync(
             await repository.record_audit(
                 session, actor(), "task_run_requested", ("task", TASK_CODE), {"execution": execution.id} | params
             )
-        code = await send_and_show(execution, wait=wait, as_json=as_json)
-        if code == ExitCode.REFUSED:
-            await tell_of_hold(execution.id)
-        return code
+        return await send_and_show(execution, wait=wait, as_json=as_json)
 
     return run_async(start())
 

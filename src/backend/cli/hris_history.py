@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.hris_words import CsvFile, cell, check_choice, writing_csv
+from backend.cli.hris_words import CsvFile, cell, check_choice, tell_of_file, writing_csv
 from backend.cli.output import AsJson, note, short_id, show, table
 from backend.errors import NotFoundError
 
@@ -61,7 +61,7 @@ def history(
         raise unknown_key(kind, key)
     data = {"entity": kind, "key": key, "rows": [_history_record(row, changes) for row, changes in found]}
     show(as_json, data, lambda output: _render_history(output, kind, key, found))
-    if any(len(changes) == limit for _, changes in found):
+    if not as_json and any(len(changes) == limit for _, changes in found):
         note(f"These are the last {limit:,} changes; --limit shows more.")
 
 
@@ -178,9 +178,9 @@ def as_of(  # noqa: PLR0917 - the parameters are options
         "items": [dict(row.values) | {"is_active": row.is_active, "masked": sorted(row.masked)} for row in found.rows],
     }
     show(as_json, data, lambda output: _render_as_of(output, kind, found, inactive=inactive))
-    _tell_of_as_of(kind, found, inactive=inactive)
-    if csv_file is not None:
-        note(f"{csv_file}: {found.count:,} rows. Personal data: keep it accordingly.")
+    if not as_json:
+        _tell_of_as_of(kind, found, inactive=inactive)
+    tell_of_file(csv_file, found.count, "rows", as_json=as_json)
 
 
 async def _read_as_of(

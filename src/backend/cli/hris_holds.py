@@ -17,6 +17,7 @@ from backend.cli.hris_words import (
     changed_fields_text,
     changes_table,
     counts_table,
+    tell_of_file,
     writing_csv,
 )
 from backend.cli.output import AsJson, facts, note, short_id, show, table, when
@@ -107,8 +108,7 @@ def show_hold(
         _tell_what_is_left_out(hold, shown=min(len(changes), limit), kept=len(changes))
 
     show(as_json, data, render)
-    if csv_file is not None:
-        note(f"{csv_file}: {len(changes):,} rows that would change. Personal data: keep it accordingly.")
+    tell_of_file(csv_file, len(changes), "rows that would change", as_json=as_json)
 
 
 def approve(
@@ -131,7 +131,8 @@ def approve(
             hold, execution = await HoldRepository().approve(
                 session, run, task=TASK_REGISTRY[TASK_CODE], actor=actor(), note=reason
             )
-        note(f"Run {short_id(hold.execution_id)} is approved; run {short_id(execution.id)} applies it.")
+        if not as_json:
+            note(f"Run {short_id(hold.execution_id)} is approved; run {short_id(execution.id)} applies it.")
         return await send_and_show(execution, wait=wait, as_json=as_json)
 
     return run_async(start())
@@ -158,23 +159,6 @@ def reject(run: Run, reason: Note = None, as_json: AsJson = False) -> None:
             f"Run {short_id(hold.execution_id)} is rejected. Mend the HRIS, or config/hris.toml, before the next run."
         ),
     )
-
-
-async def tell_of_hold(execution_id: str) -> None:
-    """After a run that the guard held: which hold it is, how to see it and to approve it."""
-    from backend.api.repositories.hold_repository import HoldRepository
-    from backend.db.maria_database import maria
-    from backend.domain.replication_plan import HoldStatus
-
-    async with maria().session() as session:
-        repository = HoldRepository()
-        found = await repository.find_hold(session, execution_id)
-        # A run that would do what a held one would have done is not held anew.
-        open_holds = await repository.list_holds(session, statuses=(HoldStatus.HELD,), limit=1)
-    hold = found or next(iter(open_holds), None)
-    if hold is not None:
-        ref = short_id(hold.execution_id)
-        note(f"See what it would do: hrsync hris hold {ref}. Then: hrsync hris approve {ref}, or reject {ref}.")
 
 
 # --- words ------------------------------------------------------------------------------------------------------------
@@ -221,7 +205,7 @@ def _render_hold(output: Console, hold: HrHold, fields: Mapping[str, Mapping[str
     from backend.api.repositories.hold_repository import describe_decision
     from backend.domain.replication_plan import HoldStatus
 
-    ref = short_id(hold.execution_id)
+    ref, applying = short_id(hold.execution_id), hold.applied_execution_id
     is_open = hold.status == HoldStatus.HELD
     pairs: list[tuple[str, Any]] = [
         ("run", hold.execution_id),
@@ -231,7 +215,7 @@ def _render_hold(output: Console, hold: HrHold, fields: Mapping[str, Mapping[str
         ("why", "\n".join(hold.reasons)),
         ("decision", None if is_open else describe_decision(hold)),
         ("note", hold.note),
-        ("applied by", hold.applied_execution_id and f"run {short_id(hold.applied_execution_id)}"),
+        ("applied by", f"run {short_id(applying)}" if applying and hold.status == HoldStatus.APPROVED else None),
         ("approve", f"hrsync hris approve {ref}" if is_open else None),
         ("reject", f"hrsync hris reject {ref}" if is_open else None),
     ]

@@ -19,6 +19,7 @@ from backend.cli.hris_words import (
     changes_table,
     check_choice,
     counts_table,
+    tell_of_file,
     writing_csv,
 )
 from backend.cli.output import AsJson, facts, note, show, table
@@ -83,8 +84,7 @@ def preview(  # noqa: PLR0917 - the parameters are options
             note("--diff lists the rows, --csv FILE writes them all.")
 
     show(as_json, data, render)
-    if csv_file is not None:
-        note(f"{csv_file}: {written:,} rows that would change. Personal data: keep it accordingly.")
+    tell_of_file(csv_file, written, "rows that would change", as_json=as_json)
     return ExitCode.REFUSED if _is_held(plan) else ExitCode.DONE
 
 

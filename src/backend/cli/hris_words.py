@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
-from backend.cli.output import table
+from backend.cli.output import note, table
 from backend.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -118,6 +118,12 @@ def change_rows(change: Change) -> Iterator[tuple[str, ...]]:
         yield (*head, name, cell(old), cell(new))
     if not change.fields:
         yield (*head, "", "", "")
+
+
+def tell_of_file(path: Path | None, rows: int, what: str, *, as_json: bool) -> None:
+    """Say on stderr what has been written, if anything."""
+    if path is not None and not as_json:
+        note(f"{path}: {rows:,} {what}. Personal data: keep it accordingly.")
 
 
 @contextlib.contextmanager

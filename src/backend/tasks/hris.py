@@ -6,7 +6,7 @@ import datetime as dt
 
 from backend.celery_app import app
 from backend.domain.executions import RunReport
-from backend.errors import HrsyncError, TransientError
+from backend.errors import GuardError, HrsyncError, TransientError
 from backend.ports import Run
 from backend.resources import hr_store, hris_mapping, hris_source, mail_outbox, open_row_spool, summary_recipients
 from backend.services.send_mail import queue_hris_hold, queue_hris_summary
@@ -46,7 +46,8 @@ async def hris_replication_task(run: Run, *, full: bool = False, force: bool = F
     except HeldError as error:
         if error.held.is_new:
             await _mail_hold(run, error)
-        raise
+        # Callers know refusals by the name of the class: exit code 4, `error_type` in the API.
+        raise GuardError(str(error)) from error
     await _mail_summary(run, report)
     return report
 
