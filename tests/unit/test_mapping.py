@@ -4,48 +4,106 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from decimal import Decimal
+from typing import Any, NamedTuple
 
+import pyarrow as pa
 import pytest
 
-from backend.domain.employees import ENTITY_SPECS, Entity
-from backend.domain.mapping import EntityMapping, FieldRule, RowReader, to_text
-from backend.domain.quarantine import ReadRow, Reason, Severity
+from backend.domain.employees import Entity
+from backend.domain.mapping import EntityMapping, FieldRule, Supplement, find_column, to_json, to_text
+from backend.domain.quarantine import Defect, Reason, Severity
+from backend.domain.row_batches import BatchReader, KnownKeys, RawBatch, hash_keys
 from backend.errors import PermanentError
 
-NAMES = ENTITY_SPECS[Entity.EMPLOYEES].value_names
 ACTIVE = FieldRule(constant="active")
 
 
+class Read(NamedTuple):
+    """What became of one row of the source: its canonical values (None: it was rejected), and what is wrong with it."""
+
+    values: Mapping[str, Any] | None
+    defects: Sequence[Defect]
+    keys: Sequence[str | None]
+    payloads: Sequence[Mapping[str, Any]]
+
+
+class Reader:
+    """Reads one row at a time."""
+
+    def __init__(self, batches: BatchReader) -> None:
+        self._batches = batches
+
+    def read(self, raw: Sequence[object]) -> Read:
+        read = self._batches.read(RawBatch(columns=[[value] for value in raw], row_count=1))
+        rows = read.rows.to_pylist()
+        keys, defects, payloads = zip(*read.defects, strict=True) if read.defects else ((), (), ())
+        return Read(rows[0] if rows else None, defects, keys, payloads)
+
+
 def reader(
-    columns: Sequence[str] = ("no", "name"), known: Sequence[str] | None = None, **fields: FieldRule
-) -> RowReader:
-    """A reader of employees; `extra_x` among the fields is the custom field x."""
+    columns: Sequence[str] = ("no", "name"),
+    known: Sequence[str] | None = None,
+    *,
+    entity: Entity = Entity.EMPLOYEES,
+    policy: Any = "keep_without",
+    lookups: Mapping[str, Mapping[str, str]] | None = None,
+    **fields: FieldRule,
+) -> Reader:
+    """A reader of employees, where nothing else is said; `extra_x` among the fields is the custom field x.
+
+    Args:
+        known: the codes of the departments, else of what the entity refers to.
+    """
     rules = {"employee_no": FieldRule(column="no"), "full_name": FieldRule(column="name"), "status": ACTIVE}
+    if entity is not Entity.EMPLOYEES:
+        rules = {}
     extra = {name[6:]: rule for name, rule in fields.items() if name.startswith("extra_")}
     rules |= {name: rule for name, rule in fields.items() if not name.startswith("extra_")}
     mapping = EntityMapping(
-        entity=Entity.EMPLOYEES, place="hris.toml [employees]", query="SELECT 1", fields=rules, extra=extra
+        entity=entity,
+        place="hris.toml [employees]",
+        query="SELECT 1",
+        fields=rules,
+        extra=extra,
+        unknown_reference=policy,
     )
-    return RowReader(mapping, columns, {} if known is None else {Entity.DEPARTMENTS: known})
+    there = {} if known is None else {Entity.DEPARTMENTS: keys_of(known), Entity.EMPLOYEES: keys_of(known)}
+    return Reader(BatchReader(mapping, columns, known=there, lookups=lookups))
 
 
-def value(read: ReadRow, name: str) -> str | None:
+def keys_of(keys: Sequence[str]) -> KnownKeys:
+    """The keys as other rows refer to them."""
+    return KnownKeys(lambda: hash_keys(pa.array(keys, pa.string())))
+
+
+def value(read: Read, name: str) -> Any:
     """A value of an accepted row."""
-    assert read.row is not None, read.defects
-    return read.row.values[NAMES.index(name)]
+    assert read.values is not None, read.defects
+    return read.values[name]
 
 
 def phone_of(given: object, rule: FieldRule) -> str | None:
     """What a rule makes of a value in a text field."""
-    return value(reader(("no", "name", "x"), phone=rule).read(("1", "n", given)), "phone")
+    text: str | None = value(reader(("no", "name", "x"), phone=rule).read(("1", "n", given)), "phone")
+    return text
 
 
 def hired_on(given: object, **options: object) -> str | None:
     """What a rule makes of a value in a date field."""
     rule = FieldRule(column="x", **options)  # type: ignore[arg-type]
-    return value(reader(("no", "name", "x"), hired_on=rule).read(("1", "n", given)), "hired_on")
+    text: str | None = value(reader(("no", "name", "x"), hired_on=rule).read(("1", "n", given)), "hired_on")
+    return text
+
+
+def leave(hours: object) -> Read:
+    """What becomes of a leave of so many hours."""
+    fields: dict[str, Any] = {
+        name: FieldRule(column=name) for name in ("code", "employee_no", "starts_on", "ends_on", "hours")
+    }
+    rows = reader(tuple(fields), ["1"], entity=Entity.LEAVES, **fields)
+    return rows.read(("L1", "1", dt.date(2024, 5, 1), dt.date(2024, 5, 2), hours))
 
 
 @pytest.mark.parametrize(
@@ -58,6 +116,10 @@ def hired_on(given: object, **options: object) -> str | None:
         (Decimal("1200.00"), "1200"),
         (Decimal("1E+3"), "1000"),
         (Decimal("0.10"), "0.1"),
+        (Decimal("-0.00"), "0"),
+        (-0.0, "0"),
+        (1e300, "1e+300"),
+        (float("nan"), "nan"),
         (True, "1"),
         (False, "0"),
         (b"\x01", "1"),
@@ -89,7 +151,13 @@ def test_text_of_driver_values(given: object, text: str) -> None:
         ("1", FieldRule(column="x", values={"1": "one"}), "one"),
         ("2", FieldRule(column="x", values={"1": "one"}, default="other"), "other"),
         (None, FieldRule(column="x", values={"1": "one"}), None),
+        ("3", FieldRule(column="x", values={"3": ""}), None),
+        ("4", FieldRule(column="x", values={"3": "c"}, default=""), None),
+        (" ", FieldRule(column="x", default=""), None),
+        (None, FieldRule(column="x", default=""), None),
         ("x", FieldRule(constant="always"), "always"),
+        ("x", FieldRule(constant=""), None),
+        (" DOM\\Kim ", FieldRule(column="x", after="\\", case="lower", values={"kim": "found"}), "found"),
     ],
 )
 def test_text_rules(given: object, rule: FieldRule, expected: str | None) -> None:
@@ -125,8 +193,23 @@ def test_a_date_that_cannot_be_read_rejects_the_row(given: object) -> None:
     read = reader(("no", "name", "x"), hired_on=FieldRule(column="x")).read(("1", "n", given))
 
     (defect,) = read.defects
-    assert (None, "1", Reason.UNREADABLE_DATE, "hired_on") == (read.row, read.key, defect.reason, defect.field)
+    assert (None, ("1",), Reason.UNREADABLE_DATE, "hired_on") == (read.values, read.keys, defect.reason, defect.field)
     assert repr(str(given)) in defect.message
+
+
+@pytest.mark.parametrize(
+    ("given", "text"),
+    [(7.5, "7.5"), ("08.00", "8"), (Decimal("3.999"), "4"), (True, "1"), (" ٣ ", "3"), ("", None), ("-0", "0")],
+)
+def test_numbers(given: object, text: str | None) -> None:
+    """A number has at most two decimals and no needless zeros, however it is written."""
+    assert text == value(leave(given), "hours")
+
+
+@pytest.mark.parametrize("given", ["half", "1,5", "-0.001", "9999.995", 10_000, float("inf"), "nan", "sNaN", "1e400"])
+def test_a_number_that_does_not_fit_rejects_the_row(given: object) -> None:
+    """What is no number, or rounds up to one that the column does not hold, names the field."""
+    assert [(Reason.UNREADABLE_NUMBER, "hours")] == [(item.reason, item.field) for item in leave(given).defects]
 
 
 @pytest.mark.parametrize("key", [None, "", "   "])
@@ -135,6 +218,23 @@ def test_a_row_without_key_is_rejected(key: str | None) -> None:
     (defect,) = reader().read((key, "n")).defects
 
     assert Reason.MISSING_KEY == defect.reason
+
+
+def test_a_key_with_a_control_character_is_rejected() -> None:
+    """Such a key would not be told apart from others everywhere; at its ends it is white space."""
+    assert [Reason.UNREADABLE_TEXT] == [item.reason for item in reader().read(("a\x1fb", "n")).defects]
+    assert "a" == value(reader().read(("\x1fa\x1f", "n")), "employee_no")
+
+
+def test_a_row_is_rejected_for_the_first_thing_that_is_wrong() -> None:
+    """A row with several defects is in quarantine once, and the reference of a rejected row is not looked at."""
+    rows = reader(
+        ("no", "name", "d", "x"), ["D1"], department_code=FieldRule(column="d"), hired_on=FieldRule(column="x")
+    )
+
+    read = rows.read((None, None, "D9", "soon"))
+
+    assert [Reason.MISSING_KEY] == [item.reason for item in read.defects]
 
 
 def test_a_row_without_name_is_rejected() -> None:
@@ -171,13 +271,10 @@ def test_a_text_that_is_too_long_is_rejected_not_cut() -> None:
 
 def test_half_a_character_is_rejected() -> None:
     """A lone surrogate, which no database stores, rejects its row and can still be shown."""
-    broken = reader()
-    raw = ("1", "x\ud83d")
+    read = reader().read(("1", "x\ud83d"))
 
-    (defect,) = broken.read(raw).defects
-
-    assert Reason.UNREADABLE_TEXT == defect.reason
-    assert json.dumps(broken.payload(raw)).encode()
+    assert [Reason.UNREADABLE_TEXT] == [defect.reason for defect in read.defects]
+    assert ({"no": "1", "name": "x\\ud83d"},) == read.payloads
 
 
 def test_a_status_that_is_not_mapped_rejects_the_row() -> None:
@@ -199,8 +296,7 @@ def test_who_is_active(status: str, is_active: bool) -> None:
     """People on leave and suspended ones belong to the company; who left does not."""
     read = reader(("no", "name", "s"), status=FieldRule(column="s")).read(("1", "n", status))
 
-    assert read.row is not None
-    assert (status.lower(), is_active) == (value(read, "status"), read.row.is_active)
+    assert (status.lower(), is_active) == (value(read, "status"), value(read, "is_active"))
 
 
 def test_an_unknown_reference_is_dropped_with_a_warning() -> None:
@@ -214,6 +310,28 @@ def test_an_unknown_reference_is_dropped_with_a_warning() -> None:
         value(read, "department_code"), defect.severity, defect.reason
     )  # fmt: skip
     assert ("D1", ()) == (value(rows.read(("1", "n", "D1")), "department_code"), rows.read(("1", "n", "D1")).defects)
+
+
+def test_an_unknown_reference_rejects_where_the_mapping_says_so() -> None:
+    """The defect is then an error, and its message says what becomes of the row."""
+    rows = reader(("no", "name", "d"), ["D1"], policy="reject", department_code=FieldRule(column="d"))
+
+    (defect,) = rows.read(("1", "n", "D9")).defects
+
+    assert (Severity.ERROR, Reason.UNKNOWN_REFERENCE) == (defect.severity, defect.reason)
+    assert "the row is rejected" in defect.message
+
+
+def test_a_leave_of_nobody_is_rejected() -> None:
+    """A reference that must be there rejects its row, whatever the mapping says."""
+    fields: dict[str, Any] = {name: FieldRule(column=name) for name in ("code", "employee_no", "starts_on", "ends_on")}
+    rows = reader(tuple(fields), ["1"], entity=Entity.LEAVES, **fields)
+
+    read = rows.read(("L1", "2", "2024-05-01", "2024-05-02"))
+
+    assert (None, [(Severity.ERROR, Reason.UNKNOWN_REFERENCE, "employee_no")]) == (
+        read.values, [(item.severity, item.reason, item.field) for item in read.defects]
+    )  # fmt: skip
 
 
 def test_references_to_what_is_not_replicated_are_kept() -> None:
@@ -237,14 +355,49 @@ def test_custom_fields_keep_numbers() -> None:
     assert {"shift": 3, "since": "2020-01-02", "site": "BER"} == json.loads(value(read, "extra") or "")
 
 
+@pytest.mark.parametrize(
+    ("given", "rule", "expected"),
+    [
+        (True, FieldRule(column="x"), True),
+        (2**70, FieldRule(column="x"), 2**70),
+        (0.1, FieldRule(column="x"), 0.1),
+        (float("inf"), FieldRule(column="x"), "inf"),
+        (Decimal("1.50"), FieldRule(column="x"), "1.5"),
+        (3, FieldRule(column="x", default="0"), "3"),
+        (3, FieldRule(column="x", lookup="sites"), "Berlin"),
+        (None, FieldRule(column="x"), None),
+        (None, FieldRule(column="x", default="0"), "0"),
+        (None, FieldRule(constant="here"), "here"),
+        ('"\x1f\u2028.', FieldRule(column="x"), '"\x1f\u2028.'),
+        (b"\x01", FieldRule(column="x"), "1"),
+    ],
+)
+def test_what_a_custom_field_holds(given: object, rule: FieldRule, expected: object) -> None:
+    """Numbers and bits as JSON has them, anything else as the text that a field would get."""
+    rows = reader(("no", "name", "x"), extra_x=rule, lookups={"sites": {"3": "Berlin"}})
+
+    assert {"x": expected} == json.loads(value(rows.read(("1", "n", given)), "extra"))
+
+
+def test_a_lookup_is_a_value_map() -> None:
+    """What the look-up does not know is told with the look-up's name."""
+    rows = reader(
+        ("no", "name", "d"), department_code=FieldRule(column="d", lookup="teams"), lookups={"teams": {"7": "D7"}}
+    )
+
+    assert "D7" == value(rows.read(("1", "n", 7)), "department_code")
+    (defect,) = rows.read(("1", "n", 8)).defects
+    assert Reason.UNMAPPED_VALUE == defect.reason
+    assert "look-up teams (7)" in defect.message
+
+
 def test_the_digest_follows_the_values() -> None:
     """Equal values have equal digests, also across blanks and drivers; moving text between fields changes it."""
     rows = reader(("no", "name", "x"), phone=FieldRule(column="x"))
 
     def digest(*raw: object) -> bytes:
-        row = rows.read(raw).row
-        assert row is not None
-        return row.digest
+        found: bytes = value(rows.read(raw), "digest")
+        return found
 
     assert digest("1", "n", 5) == digest("1", " n ", "5 ")
     assert digest("1", "ab", "c") != digest("1", "a", "bc")
@@ -264,3 +417,54 @@ def test_a_missing_column_is_named_with_what_was_meant() -> None:
     text = str(caught.value)
     for part in ("hris.toml [employees]", "'name'", "full_name", "did you mean 'nmae'?", "no, nmae"):
         assert part in text
+
+
+@pytest.mark.parametrize(
+    ("name", "columns", "expected"),
+    [
+        ("no", ["NO", "no"], 1),
+        ("No", ["no", "x"], 0),
+        ("No", ["NO", "no"], None),
+        ("straße", ["STRASSE"], 0),
+        ("no", [], None),
+    ],
+)
+def test_which_column_a_name_means(name: str, columns: list[str], expected: int | None) -> None:
+    """The one of exactly this name, else the only one that differs in case alone."""
+    assert expected == find_column(name, columns)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        (None, None),
+        (7, 7),
+        (True, True),
+        (0.5, 0.5),
+        (float("nan"), "nan"),
+        (Decimal("1.50"), "1.5"),
+        (dt.date(2024, 2, 29), "2024-02-29"),
+        (b"abc", "abc"),
+        ("x\ud83d", "x\\ud83d"),
+    ],
+)
+def test_what_json_shows_of_a_value(given: object, expected: object) -> None:
+    """A number stays one; anything else is a text, and half a character is written out."""
+    assert (type(expected), expected) == (type(to_json(given)), to_json(given))
+
+
+def test_what_a_mapping_calls_sensitive() -> None:
+    """The fields of the query and of its supplements by name, and all custom fields where one of them is."""
+    mapping = EntityMapping(
+        entity=Entity.EMPLOYEES,
+        place="hris.toml [employees]",
+        query="SELECT 1",
+        fields={"phone": FieldRule(column="p", sensitive="mask"), "email": FieldRule(column="e", sensitive="mask")},
+        extra={"shift": FieldRule(column="s"), "iban": FieldRule(column="i", sensitive="hash")},
+        supplements=[
+            Supplement(place="hris.toml", fields={"email": FieldRule(column="m", sensitive="hash")}),
+            Supplement(place="hris.toml", fields={"biostar_user_id": FieldRule(column="u", sensitive="hash")}),
+        ],
+    )
+
+    assert {"phone": "mask", "email": "mask", "biostar_user_id": "hash", "extra": "hash"} == mapping.sensitive_fields()
