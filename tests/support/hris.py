@@ -15,9 +15,22 @@ from backend.adapters.hris_source import DatabaseHrisSource
 from backend.adapters.mapping_file import parse_hris_mapping
 from backend.adapters.row_spool import open_spool
 from backend.db.database import Database
-from backend.db.models import Base
+from backend.db.models import (
+    Base,
+    Department,
+    Employee,
+    Holiday,
+    HrChange,
+    HrHold,
+    Leave,
+    Position,
+    QuarantinedRow,
+    Stream,
+)
+from backend.domain.employees import Entity
 from backend.domain.executions import RowCounts, RunReport
 from backend.domain.mapping import HrisMapping
+from backend.domain.replication_plan import StreamFacts
 from backend.services.replicate_hris import replicate_hris
 
 EXECUTION_ID = "01920000-0000-7000-8000-000000000001"
@@ -78,6 +91,11 @@ class RecordedRun:
         self.counts: list[RowCounts] = []
         self._on_checkpoint = on_checkpoint
         self._checkpoints = 0
+
+    @property
+    def is_writing(self) -> bool:
+        """Whether the rows have been read, and are being written."""
+        return bool(self.progresses) and (self.progresses[-1][2] or "").startswith("writing")
 
     def progress(self, current: int, total: int | None = None, message: str | None = None) -> None:
         self.progresses.append((current, total, message))
@@ -140,6 +158,16 @@ def employee(no: str | None, name: str | None = "Kim Example", **values: str | N
     return {"no": no, "name": name, "state": "A", **values}
 
 
+def staff(count: int, **values: str | None) -> list[dict[str, str | None]]:
+    """So many rows of `emp`: E0000, E0001, ..."""
+    return [employee(f"E{number:04}", f"Person {number}", **values) for number in range(count)]
+
+
+def run_id(number: int) -> str:
+    """The id of a run."""
+    return f"01920000-0000-7000-8000-{number:012d}"
+
+
 def mapping(text: str = MAPPING) -> HrisMapping:
     """The mapping in the text."""
     return parse_hris_mapping(text, "hris.toml")
@@ -152,7 +180,7 @@ async def replicate(
     *,
     run: RecordedRun | None = None,
     batch_rows: int = 2000,
-    **options: bool,
+    **options: Any,
 ) -> RunReport:
     """One replication by the real service, adapters and databases."""
     return await replicate_hris(
@@ -171,6 +199,26 @@ async def read_table(database: Database, model: type[Base], *columns: str) -> li
         selected = [getattr(model, name) for name in columns]
         result = await session.execute(select(*selected).order_by(model.id))  # type: ignore[attr-defined]
         return [tuple(row) for row in result]
+
+
+async def read_holds(database: Database) -> list[tuple[str, str]]:
+    """(execution, status) of every held run, the oldest first."""
+    return [tuple(row) for row in await read_table(database, HrHold, "execution_id", "status")]  # type: ignore[misc]
+
+
+async def read_facts(database: Database, entity: Entity = Entity.EMPLOYEES) -> StreamFacts:
+    """What the runs so far left about an entity."""
+    return (await DatabaseHrStore(database).read_facts([entity]))[entity]
+
+
+async def dump(database: Database) -> dict[str, list[tuple[Any, ...]]]:
+    """Everything that a replication writes but its holds."""
+    async with database.reader() as session:
+        found = {}
+        for model in (Department, Position, Employee, Leave, Holiday, HrChange, QuarantinedRow, Stream):
+            result = await session.execute(select(model.__table__).order_by(*model.__table__.primary_key.columns))
+            found[model.__tablename__] = [tuple(row) for row in result]
+        return found
 
 
 async def load_tsv(database: Database, path: Path, name: str) -> None:

@@ -285,7 +285,7 @@ def _check_content(plan: EntityPlan, rules: GuardRules, earlier: StreamFacts) ->
                 f"(max_emptied_percent = {rules.max_emptied_percent:g})",
             )
     share, limit = plan.facts.rejected_share or 0.0, rules.max_rejected_percent / 100
-    if share > limit and (earlier.rejected_share or 0.0) <= limit:
+    if earlier.rejected_share is not None and earlier.rejected_share <= limit < share:
         required = ", ".join(item.name for item in ENTITY_SPECS[plan.entity].all_fields() if item.required)
         yield Concern(
             ConcernKind.REJECTED,
