@@ -58,7 +58,7 @@ class DatabaseHrisSource:
 
     Args:
         database: opened read-only.
-        batch_rows: about so many rows are in memory at a time; None: as many as suits the driver.
+        batch_rows: the rows of one batch at most; None: as many as suits the driver.
     """
 
     def __init__(self, database: Database, batch_rows: int | None = None) -> None:
@@ -86,7 +86,10 @@ class DatabaseHrisSource:
                     stack.push_async_callback(result.close)
                     rows = _ResultRows(result, self._batch_rows)
                 else:
-                    rows = await stack.enter_async_context(open_stream(reader))
+                    # A driver may keep its thread long after its own limit, until the server confirms the cancellation.
+                    limit = self._database.statement_timeout_seconds
+                    limit = None if limit is None else limit + self._database.timeout_seconds
+                    rows = await stack.enter_async_context(open_stream(reader, timeout_seconds=limit))
             yield _ToldRows(rows, self._telling, query)
 
     async def _find_reader(self, query: SourceQuery) -> BlockingReader | None:

@@ -44,9 +44,10 @@ class NativeStream:
         columns: the names of the columns.
     """
 
-    def __init__(self, reader: BlockingReader) -> None:
+    def __init__(self, reader: BlockingReader, timeout_seconds: float | None) -> None:
         self.columns: Sequence[str] = ()
         self._reader = reader
+        self._timeout_seconds = timeout_seconds
         self._loop = asyncio.get_running_loop()
         self._calls: _queue.SimpleQueue[tuple[Callable[[], Any], asyncio.Future[Any]] | None] = _queue.SimpleQueue()
         original("_thread", "start_new_thread")(self._work, ())
@@ -55,7 +56,7 @@ class NativeStream:
         """The rows, in the reader's order; while one batch is worked on, the next is read."""
         ahead = self._submit(self._reader.read)
         try:
-            while (batch := await ahead) is not None:
+            while (batch := await self._wait(ahead)) is not None:
                 ahead = self._submit(self._reader.read)
                 yield batch
         finally:
@@ -67,6 +68,13 @@ class NativeStream:
         future: asyncio.Future[T] = self._loop.create_future()
         self._calls.put((call, future))
         return future
+
+    async def _wait(self, future: asyncio.Future[T]) -> T:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await future
+        except TimeoutError:
+            raise TimeoutError(f"no answer within {self._timeout_seconds:g} s") from None
 
     def _work(self) -> None:
         while (submitted := self._calls.get()) is not None:
@@ -94,16 +102,23 @@ def _settle(future: asyncio.Future[Any], result: object, error: BaseException | 
 
 
 @contextlib.asynccontextmanager
-async def open_stream(reader: BlockingReader) -> AsyncIterator[NativeStream]:
+async def open_stream(
+    reader: BlockingReader, *, timeout_seconds: float | None = None
+) -> AsyncIterator[NativeStream]:
     """Open the reader; it is closed when the block ends well, and else left to its thread.
 
+    Args:
+        reader: used by one thread alone.
+        timeout_seconds: longest wait for one call, whatever the driver makes of its own time limits; None: no limit.
+
     Raises:
-        whatever the reader raises.
+        TimeoutError: a call took longer.
+        and whatever the reader raises.
     """
-    stream = NativeStream(reader)
+    stream = NativeStream(reader, timeout_seconds)
     try:
-        stream.columns = await stream._submit(reader.open)
+        stream.columns = await stream._wait(stream._submit(reader.open))
         yield stream
-        await stream._submit(reader.close)
+        await stream._wait(stream._submit(reader.close))
     finally:
         stream._calls.put(None)

@@ -27,8 +27,10 @@ from backend.errors import ConfigurationError, PermanentError, TransientError
 
 DRIVERS = ("mysql+aiomysql", "mssql+aioodbc", "sqlite+aiosqlite")
 
+# MariaDB, MySQL: the statement ran into its time limit.
+_MYSQL_TOO_SLOW = {1969, 3024}
 # MariaDB/MySQL: cannot connect, gone, shutdown, too many connections, lock wait, deadlock, read-only, killed.
-_MYSQL_TRANSIENT = {
+_MYSQL_TRANSIENT = _MYSQL_TOO_SLOW | {
     1040, 1053, 1158, 1159, 1160, 1161, 1205, 1213, 1290, 1317, 1836, 1927, 2002, 2003, 2006, 2013, 2055,
 }  # fmt: skip
 # SQL Server: database in recovery, deadlock victim, lock time-out, snapshot conflict, replica not ready, shutdown,
@@ -494,7 +496,7 @@ def _advice(database: Database, cause: _Cause) -> str | None:  # noqa: PLR0911, 
         return "the server cannot be reached: check host and port, the firewall, and that the server runs"
     if cause.is_connection_lost:
         return "the connection was lost: where this happens often, look at the network and at the server's log"
-    if cause.state in ("HYT00", "HYT01"):
+    if cause.state in ("HYT00", "HYT01") or (not cause.state and cause.numbers & _MYSQL_TOO_SLOW):
         return "the statement, or the lock that it waits for, took longer than it may (SOURCE_TIMEOUT_SECONDS)"
     if cause.state in ("HY106", "HY091"):
         return (
