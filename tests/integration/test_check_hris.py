@@ -444,9 +444,10 @@ def test_exit_codes_tell_who_is_wrong(
     assert expected_text in re.sub(r"\s+", " ", output)
 
 
-def test_an_entity_that_is_not_mapped_is_told(company: Callable[..., tuple[int, str]]) -> None:
+def test_an_entity_that_is_not_mapped_is_told(company: Callable[..., tuple[int, str]], project_root: Path) -> None:
     """The command says that there is nothing to check."""
-    code, output = company("", "", "--entity", Entity.LEAVES)
+    rules = (project_root / "config/hris.toml").read_text(encoding="utf-8")
+    code, output = company(rules[rules.index("[holidays]") :], "", "--entity", Entity.HOLIDAYS)
 
     assert 78 == code
-    assert "does not map the leaves" in output
+    assert "does not map the holidays" in output

@@ -1,0 +1,216 @@
+"""The company's BioStar 2 database as an SQLite file."""
+
+from __future__ import annotations
+
+import datetime as dt
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from backend.demo.absences import KNOWN_DAYS, Away, make_calendar
+from backend.demo.people import DEFAULT_SEED, SITES, WEEKENDS, Person, make_people
+from backend.demo.sqlite_file import Row, insert, new_database
+
+# Days of punches before and with the last one.
+PUNCH_DAYS = KNOWN_DAYS
+
+_BIOSTAR_TABLES = """
+CREATE TABLE t_usr (
+    USRUID INTEGER PRIMARY KEY AUTOINCREMENT, USRID VARCHAR(32), NM VARCHAR(128), EML VARCHAR(128), DSBDUSR CHAR(1),
+    DEL CHAR(1), STTDT DATETIME, EXPDT DATETIME, USRGRUID INT, LSTMODDT DATETIME);
+CREATE TABLE t_usrgr (USRGRUID INTEGER PRIMARY KEY, NM VARCHAR(128), DEP INT);
+CREATE TABLE t_dev (DEVID INTEGER PRIMARY KEY, NM VARCHAR(128), IP VARCHAR(64), DEL CHAR(1));
+CREATE TABLE t_evttyp (EVT INTEGER PRIMARY KEY, NM VARCHAR(128));
+"""
+_EVENT_TABLE = """
+CREATE TABLE t_lg{month} (
+    EVTLGUID INTEGER PRIMARY KEY AUTOINCREMENT, SRVDT DATETIME, DEVDT INT, DEVUID INT, DEVLGIDX INT, USRID VARCHAR(32),
+    USRGRUID INT, EVT INT, TNAKEY INT, DRUID INT, ZNUID INT, CRDSL INT, IS_DST INT, TMZN_HOUR INT, TMZN_HALF INT,
+    TMZN_NEGTV INT, USRUDTBYDEV CHAR(1), HINT VARCHAR(64), TEMPER INT)
+"""
+_EVENT_NAMES = {
+    4097: "VERIFY_SUCCESS_ID_PIN", 4098: "VERIFY_SUCCESS_ID_FINGER", 4102: "VERIFY_SUCCESS_CARD", 4352: "VERIFY_FAIL",
+    4865: "IDENTIFY_SUCCESS_FINGER", 4867: "IDENTIFY_SUCCESS_FACE", 5120: "IDENTIFY_FAIL", 6400: "ACCESS_DENIED",
+    12800: "TIME_SET", 12801: "TIME_ZONE_SET", 12802: "DST_SET",
+}  # fmt: skip
+_IN, _OUT, _BREAK_START, _BREAK_END = 1, 2, 3, 4
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Device:
+    id: int
+    name: str
+    ip: str
+    site: str
+
+
+_DEVICES = (
+    _Device(id=541_000_101, name="BER main entrance", ip="192.0.2.11", site="BER"),
+    _Device(id=541_000_102, name="BER production gate", ip="192.0.2.12", site="BER"),
+    _Device(id=541_000_103, name="BER car park", ip="192.0.2.13", site="BER"),
+    _Device(id=541_000_201, name="CAI entrance", ip="198.51.100.21", site="CAI"),
+    _Device(id=541_000_301, name="SHA entrance", ip="203.0.113.31", site="SHA"),
+    _Device(id=541_000_302, name="SHA laboratory", ip="203.0.113.32", site="SHA"),
+)
+# This reader lost its network for a while and delivered afterwards.
+_OFFLINE_DEVICE = 541_000_302
+_OFFLINE_DAYS = range(30, 44)
+_VISITOR = "99001"
+_WORKS = Away()
+# Shifts of production by week: seconds after midnight of begin and end.
+_ROTATION = ((6 * 3600, 14 * 3600), (14 * 3600, 22 * 3600), (22 * 3600, 30 * 3600))
+
+
+@dataclass(slots=True, kw_only=True)
+class _Event:
+    """One line of an event table; a plain value that the generator makes by the ten thousand."""
+
+    at: int
+    device: int
+    user: str | None
+    code: int
+    key: int = 0
+    arrived_at: int = 0
+
+
+def write_biostar(path: Path, *, until: dt.date, seed: int = DEFAULT_SEED) -> None:
+    """Write the company's BioStar 2 database, replacing the file: the punches of `PUNCH_DAYS` days up to `until`.
+
+    Args:
+        until: the last day with punches (each site's own day).
+
+    Raises:
+        OSError, sqlite3.Error: the file cannot be written.
+    """
+    people = make_people(seed)
+    events = _make_events(people, until, seed)
+    with new_database(path) as connection:
+        connection.executescript(_BIOSTAR_TABLES)
+        insert(connection, "t_usrgr", [(1, "All Users", 1), (2, "Employees", 2), (3, "Visitors", 2)])
+        insert(connection, "t_usr", _user_rows(people))
+        insert(connection, "t_dev", [(device.id, device.name, device.ip, "N") for device in _DEVICES])
+        insert(connection, "t_evttyp", sorted(_EVENT_NAMES.items()))
+        for month, rows in sorted(_by_month(events).items()):
+            connection.execute(_EVENT_TABLE.format(month=month))
+            insert(connection, f"t_lg{month}", [(number, *row) for number, row in enumerate(rows, 1)])
+
+
+def _make_events(people: list[Person], until: dt.date, seed: int) -> list[_Event]:
+    events: list[_Event] = []
+    calendar = make_calendar(people, until, seed)
+    first = until - dt.timedelta(days=PUNCH_DAYS - 1)
+    for offset in range(PUNCH_DAYS):
+        day = first + dt.timedelta(days=offset)
+        # By day, so that a later `until` does not change what happened before.
+        dice = random.Random(f"punches {seed} {day}")  # noqa: S311
+        for site, zone in SITES.items():
+            midnight = int(dt.datetime.combine(day, dt.time(), zone).timestamp())
+            if day.weekday() not in WEEKENDS[site]:
+                for person in people:
+                    if person.site != site or not _is_employed(person, day):
+                        continue
+                    away = calendar.get((person.number, day), _WORKS)
+                    # A few stay away without a leave.
+                    if dice.random() < 0.996 and not away.is_whole:
+                        events.extend(_work_day(person, away, day, midnight, dice))
+                if dice.random() < 0.2:
+                    events.append(_Event(at=midnight + 36_000, device=_devices(site)[0], user=_VISITOR, code=4102))
+            if day.weekday() == 6:
+                events.extend(
+                    _Event(at=midnight + 3 * 3600 + index, device=device, user=None, code=12800)
+                    for index, device in enumerate(_devices(site))
+                )
+    for event in events:
+        event.arrived_at = event.at + 2
+    _delay_offline_device(events, first)
+    # Keys are given in the order of arrival.
+    events.sort(key=lambda event: event.arrived_at)
+    return events
+
+
+def _is_employed(person: Person, day: dt.date) -> bool:
+    return person.status == "A" and person.hired_on <= day and person.number != 102
+
+
+def _work_day(person: Person, away: Away, day: dt.date, midnight: int, dice: random.Random) -> Iterator[_Event]:
+    in_production = person.department.startswith("D4") and person.job.startswith("J3")
+    devices = _devices(person.site)
+    device = devices[1 % len(devices)] if in_production else devices[person.number % len(devices)]
+    code = dice.choice((4102, 4865, 4865, 4867))
+    if in_production:
+        begin, end = _ROTATION[(day.isocalendar().week + person.number) % 3]
+        begin, end = begin - dice.randrange(0, 900), end + dice.randrange(0, 600)
+    else:
+        begin = 8 * 3600 + 1800 + int(dice.gauss(0, 1200))
+        end = begin + 8 * 3600 + 2700 + int(dice.gauss(0, 1500))
+    middle = (begin + end) // 2
+    begin = middle if "AM" in away.halves else begin
+    end = (middle if "PM" in away.halves else end) - int(away.hours * 3600)
+    punches = [(begin, _IN), (end, _OUT)]
+    if person.number % 4 == 0 and end - begin > 6 * 3600:
+        pause = begin + 4 * 3600 + dice.randrange(-900, 900)
+        punches[1:1] = [(pause, _BREAK_START), (pause + dice.randrange(1500, 3300), _BREAK_END)]
+    if dice.random() < 0.015:
+        punches.pop()  # forgot to punch out
+    for second, key in punches:
+        at = midnight + second
+        oddity = dice.random()
+        if oddity < 0.03:
+            yield _Event(at=at - 4, device=device, user=None, code=5120)  # the finger was not recognised at first
+        elif oddity < 0.035:
+            yield _Event(at=at - 5, device=device, user=person.badge, code=6400, key=key)
+        elif oddity < 0.055:
+            yield _Event(at=at + 7, device=device, user=person.badge, code=code, key=key)  # punched twice
+        elif oddity < 0.065:
+            key = 0  # noqa: PLW2901 - pressed no key
+        yield _Event(at=at, device=device, user=person.badge, code=code, key=key)
+
+
+def _devices(site: str) -> list[int]:
+    return [device.id for device in _DEVICES if device.site == site]
+
+
+def _delay_offline_device(events: list[_Event], first: dt.date) -> None:
+    zone = SITES["SHA"]
+    begin, end = (
+        int(dt.datetime.combine(first + dt.timedelta(days=days), dt.time(), zone).timestamp())
+        for days in (_OFFLINE_DAYS.start, _OFFLINE_DAYS.stop)
+    )
+    for event in events:
+        if event.device == _OFFLINE_DEVICE and begin <= event.at < end:
+            event.arrived_at = end + 9 * 3600
+
+
+def _by_month(events: list[_Event]) -> dict[str, list[Row]]:
+    """The rows of each month table, without their key, in the order in which they arrived."""
+    months: dict[str, list[Row]] = {}
+    counters: Counter[int] = Counter()
+    for event in events:
+        counters[event.device] += 1
+        month = dt.datetime.fromtimestamp(event.at, dt.UTC).strftime("%Y%m")
+        arrived = dt.datetime.fromtimestamp(event.arrived_at, SITES["BER"]).strftime("%Y-%m-%d %H:%M:%S")
+        months.setdefault(month, []).append(
+            (
+                arrived, event.at, event.device, counters[event.device], event.user, 2 if event.user else 0, event.code,
+                event.key, 0, 0, 0, 0, 1, 0, 0, "N", "", 0,
+            )
+        )  # fmt: skip
+    return months
+
+
+def _user_rows(people: list[Person]) -> list[Row]:
+    rows: list[Row] = [
+        (
+            number, person.badge, f"{person.first_name} {person.last_name}", person.email,
+            "Y" if person.status == "T" else "N", "N", "2001-01-01 00:00:00", "2030-12-31 23:59:00", 2,
+            "2025-12-01 08:00:00",
+        )
+        for number, person in enumerate(people, 1)
+    ]  # fmt: skip
+    visitor = (
+        len(rows) + 1, _VISITOR, "Visitor 1", None, "N", "N", "2001-01-01 00:00:00", "2030-12-31 23:59:00", 3,
+        "2025-12-01 08:00:00",
+    )  # fmt: skip
+    return [*rows, visitor]
