@@ -82,7 +82,8 @@ class BulkLoader:
             if pa.types.is_fixed_size_binary(field.type):
                 assignments.append(f"{field.name} = UNHEX({variable})")
             else:
-                assignments.append(f"{field.name} = NULLIF({variable}, '')")
+                # By its length: to most collations a blank, and what cannot be seen, is nothing.
+                assignments.append(f"{field.name} = IF(LENGTH({variable}), {variable}, NULL)")
         assignments += [f"{name} = {_literal(value)}" for name, value in constants.items()]
         file = await asyncio.to_thread(_write_file, rows)
         try:
