@@ -27,14 +27,13 @@ async def hold(session: AsyncSession, plan: ReplicationPlan, execution_id: str) 
         .order_by(HrHold.id.desc())
         .limit(1)
     )
+    # What was held before can no longer be approved: the source says something else now.
+    others = update(HrHold).where(HrHold.status.in_(_OPEN)).values(status=HoldStatus.EXPIRED)
     if known is not None:
-        known.last_seen_at = db_now()
-        await session.flush()
+        await session.execute(others.where(HrHold.id != known.id))
+        await session.execute(update(HrHold).where(HrHold.id == known.id).values(last_seen_at=db_now()))
         return _held_run(known)
-    # The source says something else now: what was held before can no longer be approved.
-    await session.execute(update(HrHold).where(HrHold.status.in_(_OPEN)).values(status=HoldStatus.EXPIRED))
-    # An execution that is run once more holds what it finds now.
-    await session.execute(delete(HrHold).where(HrHold.execution_id == execution_id))
+    await session.execute(others)
     row = HrHold(
         execution_id=execution_id,
         fingerprint=plan.fingerprint,

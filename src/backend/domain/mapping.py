@@ -66,7 +66,7 @@ class Incremental:
     """How only what changed is read. Every way falls back to a full read when it must.
 
     Attributes:
-        by: `rowversion`: rows whose `column` is above the last run's bound and below MIN_ACTIVE_ROWVERSION();
+        by: `rowversion`: rows whose `column` is at or above the last run's upper bound, MIN_ACTIVE_ROWVERSION();
             `updated_at`: rows whose `column` is not older than the newest that was seen, less the overlap;
             `change_tracking`: rows that SQL Server's Change Tracking of `table` names.
         query: the SELECT of the changed rows, with the columns of the full query. `:since` stands for the bound; in a

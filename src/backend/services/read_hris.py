@@ -98,7 +98,14 @@ class Bound:
                 f"{', '.join(columns)}."
             )
         values = raw.columns[place]
-        times = [_sortable(value) for value in (values if isinstance(values, list | tuple) else values.to_pylist())]  # type: ignore[union-attr]
+        listed = values if isinstance(values, list | tuple) else values.to_pylist()  # type: ignore[union-attr]
+        try:
+            times = [_sortable(value) for value in listed]
+        except ValueError:
+            raise PermanentError(
+                f"{self.query.place}: the column {self.column!r}, by which changes are found, holds something that is "
+                "no time; name another one, or read everything (without `incremental`)."
+            ) from None
         self.newest = max((time for time in (*times, self.newest) if time), default=None)
 
     def next(self) -> str | None:

@@ -126,6 +126,7 @@ class HrChange(Base):
     __table_args__ = (
         Index("ix_hr_change_entity_row_id_id", "entity", "row_id", "id"),
         Index("ix_hr_change_entity_changed_at", "entity", "changed_at"),
+        Index("ix_hr_change_entity_entity_key", "entity", "entity_key"),
         TABLE_OPTIONS,
     )
 

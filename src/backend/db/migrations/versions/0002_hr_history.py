@@ -36,6 +36,9 @@ def upgrade() -> None:
         "ix_hr_change_entity_changed_at", "hr_change", ["entity", "changed_at"], unique=False, if_not_exists=True
     )
     op.create_index(
+        "ix_hr_change_entity_entity_key", "hr_change", ["entity", "entity_key"], unique=False, if_not_exists=True
+    )
+    op.create_index(
         "ix_hr_change_entity_row_id_id", "hr_change", ["entity", "row_id", "id"], unique=False, if_not_exists=True
     )
     op.create_index(op.f("ix_hr_change_execution_id"), "hr_change", ["execution_id"], unique=False, if_not_exists=True)
