@@ -272,6 +272,21 @@ async def test_names_of_any_script_and_length_arrive_whole(mssql_reader: Databas
 
 
 @mssql
+async def test_url_may_hold_a_connection_string(mssql_reader: Database) -> None:
+    """A URL of the form `?odbc_connect=...` serves both ways."""
+    whole = make_url("mssql+aioodbc://").update_query_dict({"odbc_connect": mssql_reader.odbc_connection_string})
+    database = Database("HRIS", "HRIS_URL", whole.render_as_string(hide_password=False), read_only=True)
+    source = DatabaseHrisSource(database)
+
+    _, fast = await read(source, query("SELECT 1 AS no"))
+    _, slow = await read(source, query("SELECT 1 AS no" + BY_ROWS))
+    await database.dispose()
+
+    assert (True, False) == (by_arrow(fast), by_arrow(slow))
+    assert fast[0].row(0) == slow[0].row(0) == (1,)
+
+
+@mssql
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [

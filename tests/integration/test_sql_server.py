@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.engine import make_url
 
-from backend.adapters.hris_source import BATCH_ROWS, DatabaseHrisSource
+from backend.adapters.hris_source import DatabaseHrisSource
 from backend.cli.checks import check_hris_source
 from backend.db.database import Database
 from backend.db.hris_database import hris
@@ -148,7 +148,7 @@ async def test_a_type_that_odbc_does_not_know_is_told(reader: Database) -> None:
         columns = { code = "code", name = "name" }
         """)
     with pytest.raises(PermanentError, match=r"hris\.toml \[departments\].*CAST it to nvarchar"):
-        async with DatabaseHrisSource(reader).open(rules.entities[Entity.DEPARTMENTS]) as rows:
+        async with DatabaseHrisSource(reader).open(rules.entities[Entity.DEPARTMENTS].source_query()) as rows:
             _ = [batch async for batch in rows.batches()]
 
 
@@ -261,10 +261,11 @@ async def test_a_long_result_needs_no_memory_and_holds_nobody_up(reader: Databas
             ticks += 1
 
     ticker = asyncio.create_task(tick())
-    async with DatabaseHrisSource(reader).open(mapping(MANY_EMPLOYEES).entities[Entity.EMPLOYEES]) as rows:
+    query = mapping(MANY_EMPLOYEES).entities[Entity.EMPLOYEES].source_query()
+    async with DatabaseHrisSource(reader, 2000).open(query) as rows:
         async for batch in rows.batches():
-            assert len(batch) <= BATCH_ROWS
-            rows_read += len(batch)
+            assert batch.row_count <= 2000
+            rows_read += batch.row_count
             memory.append(_resident_bytes())
     ticker.cancel()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import re
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from backend.domain.row_batches import RawBatch
     from backend.ports import HrisSource, SourceRows
 
-BATCH_ROWS = 2000
+BATCH_ROWS = 1000
 ARROW_BATCH_ROWS = 20_000
 _ADVICE = " -- mend `query`: its tables and columns must exist, and the login of {} must be allowed to read them"
 
@@ -157,6 +158,7 @@ class _ResultRows:
 
         async for rows in self._result.partitions(self._batch_rows):
             yield RawBatch(columns=[list(column) for column in zip(*rows, strict=True)], row_count=len(rows))
+            await asyncio.sleep(0)  # what has arrived already is read without ever giving way to others
 
 
 class _ToldRows:

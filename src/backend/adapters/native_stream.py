@@ -102,9 +102,7 @@ def _settle(future: asyncio.Future[Any], result: object, error: BaseException | 
 
 
 @contextlib.asynccontextmanager
-async def open_stream(
-    reader: BlockingReader, *, timeout_seconds: float | None = None
-) -> AsyncIterator[NativeStream]:
+async def open_stream(reader: BlockingReader, *, timeout_seconds: float | None = None) -> AsyncIterator[NativeStream]:
     """Open the reader; it is closed when the block ends well, and else left to its thread.
 
     Args:

@@ -18,7 +18,7 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
     The program's log stays silent but for errors, as the command itself tells what happened; HRSYNC_DEBUG shows it.
     """
     from backend.db.biostar_database import biostar
-    from backend.db.hris_database import hris
+    from backend.db.hris_database import dispose_hris_engine
     from backend.db.maria_database import maria
     from backend.utils.structured_logger import configure_logging
 
@@ -28,7 +28,8 @@ def run_async(work: Coroutine[Any, Any, T]) -> T:
         try:
             return await work
         finally:
-            for database in (maria, hris, biostar):
+            await dispose_hris_engine()
+            for database in (maria, biostar):
                 if database.cache_info().currsize:
                     await database().dispose()
 

@@ -59,5 +59,6 @@ def get_hris_session_maker() -> async_sessionmaker[AsyncSession]:
 
 async def dispose_hris_engine() -> None:
     """Close the connections of the running loop, to the databases beside the HRIS too."""
-    for database in (hris(), *_others.values()):
+    opened = [hris()] if hris.cache_info().currsize else []
+    for database in (*opened, *_others.values()):
         await database.dispose()
