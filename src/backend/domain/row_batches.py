@@ -286,9 +286,10 @@ class _ColumnRule:
         errors = {}
         longest = pc.max(pc.utf8_length(column)).as_py()
         if longest is not None and longest > self.item.max_length:
-            long = pc.indices_nonzero(pc.fill_null(pc.greater(pc.utf8_length(column), self.item.max_length), False))
-            for row in long.to_pylist():
-                errors[row] = self._try(column[row].as_py())[1] or _not_text("")
+            is_long = pc.fill_null(pc.greater(pc.utf8_length(column), self.item.max_length), False)
+            for row in _rows_where(is_long):
+                errors[row] = _of(self._try(column[row].as_py())[1])
+            column = pc.if_else(is_long, pa.scalar(None, pa.string()), column)
         return _Converted(column, errors)
 
     def _read_values(self, values: Sequence[object], *, kind: object) -> _Converted:
