@@ -1,335 +1,592 @@
-"""The pure part of a replication: comparing, resolving parents, finding circles, the guard."""
+"""The pure part of a replication by example: comparing, renumbering, resolving parents, what may be seen of it."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
+import pyarrow as pa
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from backend.domain.employees import Entity, SourceRow, parent_path
-from backend.domain.quarantine import Defect, QuarantineEntry, ReadRow, Reason
-from backend.domain.replication import (
-    DeactivationLimit,
-    EntityDiff,
-    EntityPlan,
-    TargetRow,
-    check_deactivations,
-    find_cycles,
+from backend.domain.employees import Entity
+from backend.domain.executions import RowCounts
+from backend.domain.mapping import EntityMapping, FieldRule, GuardRules
+from backend.domain.quarantine import Reason, Severity
+from backend.domain.replication import MASKED, EntityPlanner, State, TargetRow, make_mask, plan_replication
+from backend.domain.replication_plan import ChangeAction, RowChange, StreamFacts
+from backend.domain.row_batches import CanonicalBatch, hash_keys
+from tests.support.planning import (
+    EMPLOYEES,
+    Person,
+    Planned,
+    Target,
+    apply_changes,
+    contents,
+    plan_rows,
+    read_rows,
+)
+
+BY_PATH = EntityMapping(
+    entity=Entity.EMPLOYEES,
+    place="hris.toml [employees]",
+    query="SELECT 1",
+    fields={
+        **{name: rule for name, rule in EMPLOYEES.fields.items() if name != "manager_no"},
+        "tree_path": FieldRule(column="boss"),
+    },
+)
+DEPARTMENTS = EntityMapping(
+    entity=Entity.DEPARTMENTS,
+    place="hris.toml [departments]",
+    query="SELECT 1",
+    fields={name: FieldRule(column=name) for name in ("code", "name", "parent_code", "stable_key")},
 )
 
 
-class Raw(NamedTuple):
-    """A row of the source as these tests write it."""
-
-    key: str
-    value: str = "x"
-    parent: str | None = None
-    is_active: bool = True
-    is_bad: bool = False
+def people(*keys: str, **values: Any) -> list[Person]:
+    """A row for each key, all with the same values."""
+    return [Person(key, **values) for key in keys]
 
 
-class Target(NamedTuple):
-    """A row of the target as these tests keep it: with its value, so that it can be compared with the source."""
-
-    value: str
-    parent: str | None
-    is_active: bool
+def applied(source: Sequence[Person], target: Target = (), **options: Any) -> Target:
+    """The target after a run."""
+    after, _ = apply_changes(plan_rows(read_rows(source), target, **options))
+    return after
 
 
-class Reader:
-    """Reads `Raw`."""
-
-    def __init__(self, *, by_tree_path: bool = False) -> None:
-        self.by_tree_path = by_tree_path
-
-    def read(self, raw: Sequence[object]) -> ReadRow:
-        assert isinstance(raw, Raw)
-        if raw.is_bad:
-            return ReadRow(raw.key, None, None, (Defect(reason=Reason.UNREADABLE_DATE, message="bad"),))
-        return ReadRow(raw.key, SourceRow(raw.key, (raw.value,), digest(raw.value), raw.is_active), raw.parent, ())
-
-    def payload(self, raw: Sequence[object]) -> Mapping[str, Any]:
-        return {"raw": repr(raw)}
+def parents(target: Target) -> dict[str, str | None]:
+    """Everybody's manager."""
+    return {row.key: row.parent for row in target}
 
 
-class Outcome(NamedTuple):
-    """A target after a plan, and what the plan said."""
-
-    target: dict[str, Target]
-    plan: EntityPlan
-    entries: list[QuarantineEntry]
+def only(planned: Planned) -> RowChange:
+    """The one change of a plan."""
+    (change,) = planned.changes
+    return change
 
 
-def digest(value: str) -> bytes:
-    return hashlib.blake2b(value.encode(), digest_size=16).digest()
+# --- rows -------------------------------------------------------------------------------------------------------------
 
 
-def replicate(
-    source: Sequence[Raw], target: Mapping[str, Target], *, batch: int = 3, by_tree_path: bool = False
-) -> Outcome:
-    """Plan and apply as the service does, on dictionaries."""
-    state = {key: TargetRow(digest(row.value), row.is_active, row.parent) for key, row in target.items()}
-    diff = EntityDiff(Entity.EMPLOYEES, Reader(by_tree_path=by_tree_path), state)
-    changed: list[SourceRow] = []
-    entries: list[QuarantineEntry] = []
-    for start in range(0, len(source), batch):
-        rows, defects = diff.add(source[start : start + batch])
-        changed += rows
-        entries += defects
-    plan = diff.finish()
-    after = dict(target)
-    for row in changed:
-        after[row.key] = Target(row.values[0] or "", plan.parents.get(row.key), row.is_active)
-    for key, parent in plan.parent_changes.items():
-        after[key] = after[key]._replace(parent=parent)
-    for key in plan.vanished:
-        after[key] = after[key]._replace(is_active=False)
-    return Outcome(after, plan, entries + list(plan.entries))
+def test_an_empty_source_and_an_empty_target_are_equal() -> None:
+    """There is nothing to do, and nothing to divide by."""
+    planned = plan_rows([])
+
+    assert ([], [], 0, 0.0) == (
+        planned.changes, planned.entries, planned.plan.counts.read, planned.plan.facts.rejected_share
+    )  # fmt: skip
+    assert {} == planned.plan.facts.filled
 
 
-KEYS = st.sampled_from("abcdefgh")
-ROWS = st.builds(
-    Raw,
-    KEYS,
-    st.sampled_from(["x", "y", "z"]),
-    st.none() | st.sampled_from("abcdefghij"),
-    st.booleans(),
-    st.just(value=False),
-)
-SOURCES = st.lists(ROWS, max_size=8, unique_by=lambda row: row.key)
+def test_a_new_row_is_shown_with_what_it_has() -> None:
+    """An insert has the new values alone, the manager among them."""
+    change = plan_rows(read_rows([Person("a"), Person("b", boss="a", mail="B@Example.com")])).changes[1]
+
+    assert (ChangeAction.INSERT, "b", None) == (change.action, change.key, change.row_id)
+    assert {
+        "full_name": (None, "Kim Example"),
+        "email": (None, "b@example.com"),
+        "status": (None, "active"),
+        "manager_no": (None, "a"),
+    } == change.fields
 
 
-@given(SOURCES, SOURCES)
-def test_the_target_becomes_equal_to_the_source(before: list[Raw], source: list[Raw]) -> None:
-    """After a run the target has the source's rows with their values, and everything else is inactive."""
-    target = replicate(before, {}).target
+def test_an_update_names_the_fields_that_differ() -> None:
+    """Old and new value of each, and nothing of the others."""
+    target = applied([Person("a", mail="old@example.com", dept="D1")])
 
-    after = replicate(source, target).target
+    change = only(plan_rows(read_rows([Person("a", mail="new@example.com")]), target))
 
-    assert {row.key: (row.value, row.is_active) for row in source} == {
-        key: (row.value, row.is_active) for key, row in after.items() if key in {raw.key for raw in source}
-    }
-    assert not [key for key, row in after.items() if row.is_active and key not in {raw.key for raw in source}]
-
-
-@given(SOURCES, SOURCES)
-def test_a_parent_is_what_the_source_says_unless_it_is_impossible(before: list[Raw], source: list[Raw]) -> None:
-    """A parent is missing only with a defect that says why; parents exist and never form a circle."""
-    target = replicate(before, {}).target
-
-    after, _, entries = replicate(source, target)
-
-    explained = {entry.source_key for entry in entries}
-    for raw in source:
-        assert after[raw.key].parent == raw.parent or (after[raw.key].parent is None and raw.key in explained)
-    assert all(row.parent in after for row in after.values() if row.parent is not None)
-    assert [] == find_cycles({key: row.parent for key, row in after.items()})
-
-
-@given(SOURCES, SOURCES)
-def test_a_second_run_is_empty(before: list[Raw], source: list[Raw]) -> None:
-    """What has been applied is unchanged in the next run, and its defects are known again by their fingerprints."""
-    target = replicate(before, {}).target
-    first = replicate(source, target)
-
-    second = replicate(source, first.target)
-
-    assert first.target == second.target
-    assert {entry.fingerprint for entry in first.entries} == {entry.fingerprint for entry in second.entries}
-    counts = second.plan.counts
-    assert (len(source), 0, 0, 0) == (counts.unchanged, counts.inserted, counts.updated, counts.deactivated)
-
-
-@given(SOURCES, SOURCES, st.integers(1, 9), st.randoms(use_true_random=False))
-def test_neither_batches_nor_order_matter(before: list[Raw], source: list[Raw], batch: int, dice: Any) -> None:
-    """The same rows give the same end, however they are ordered and split."""
-    target = replicate(before, {}).target
-    shuffled = list(source)
-    dice.shuffle(shuffled)
-
-    assert replicate(source, target).target == replicate(shuffled, target, batch=batch).target
-
-
-@given(SOURCES, SOURCES)
-def test_every_row_counts_once(before: list[Raw], source: list[Raw]) -> None:
-    """Read is inserted, updated, unchanged, rejected and those whose status says that they are gone."""
-    target = replicate(before, {}).target
-
-    plan = replicate(source, target).plan
-
-    counts = plan.counts
-    parts = (counts.inserted, counts.updated, counts.unchanged, counts.rejected, counts.deactivated)
-    assert counts.read == sum(part or 0 for part in parts) - len(plan.vanished)
+    assert (ChangeAction.UPDATE, "a", 1) == (change.action, change.key, change.row_id)
+    assert {"email": ("old@example.com", "new@example.com"), "department_code": ("D1", None)} == change.fields
 
 
 def test_the_first_row_of_a_key_counts() -> None:
     """A second row with the same key is rejected and says so."""
-    outcome = replicate([Raw("a", "x"), Raw("a", "y"), Raw("a", "z")], {})
+    planned = plan_rows(read_rows([Person("a", "x"), Person(" a", "y"), Person("a", "z")], sizes=[2]))
 
-    assert {"a": Target("x", None, is_active=True)} == outcome.target
-    assert [Reason.DUPLICATE_KEY] * 2 == [entry.defect.reason for entry in outcome.entries]
-    assert 2 == len({entry.fingerprint for entry in outcome.entries})
-    assert (1, 2) == (outcome.plan.counts.inserted, outcome.plan.counts.rejected)
+    assert {"a": "x"} == {row.key: row.values[0] for row in apply_changes(planned)[0]}
+    assert [(Reason.DUPLICATE_KEY, "y"), (Reason.DUPLICATE_KEY, "z")] == [
+        (entry.defect.reason, entry.payload["full_name"]) for entry in planned.entries
+    ]
+    assert 2 == len({entry.fingerprint for entry in planned.entries})
+    assert RowCounts(read=3, inserted=1, updated=0, unchanged=0, deactivated=0, rejected=2) == planned.plan.counts
+
+
+def test_keys_of_another_case_are_other_keys() -> None:
+    """Keys are compared exactly, accents as they are composed included."""
+    target = applied(people("ab", "AB", "é", "e\u0301"))
+
+    assert ["ab", "AB", "é", "e\u0301"] == [row.key for row in target]
 
 
 def test_a_readable_row_after_an_unreadable_one_counts() -> None:
     """An unreadable row does not take the key from a readable one."""
-    outcome = replicate([Raw("a", is_bad=True), Raw("a", "y")], {})
+    target = applied([Person("a", "x", hired="soon"), Person("a", "y")])
 
-    assert {"a": Target("y", None, is_active=True)} == outcome.target
+    assert [("a", "y")] == [(row.key, row.values[0]) for row in target]
 
 
 def test_a_row_that_cannot_be_read_is_left_as_it_was() -> None:
     """Nobody is switched off because the row has become unreadable."""
-    target = replicate([Raw("a", "x"), Raw("b", "x")], {}).target
+    target = applied(people("a", "b"))
 
-    outcome = replicate([Raw("a", is_bad=True), Raw("b", "x")], target)
+    planned = plan_rows(read_rows([Person("a", hired="soon"), Person("b")]), target)
 
-    assert target == outcome.target
-    assert (0, 1, 1) == (
-        outcome.plan.counts.deactivated, outcome.plan.counts.rejected, outcome.plan.counts.unchanged
+    assert ([], 0, 1, 1) == (
+        planned.changes, planned.plan.counts.deactivated, planned.plan.counts.rejected, planned.plan.counts.unchanged
     )  # fmt: skip
+
+
+def test_who_is_gone_is_deactivated() -> None:
+    """The row stays, with all that it says; that it went is the only change."""
+    target = applied(people("a", "b"))
+
+    planned = plan_rows(read_rows(people("b")), target)
+
+    change = only(planned)
+    assert (ChangeAction.DEACTIVATE, "a", {"is_active": ("1", "0")}) == (change.action, change.key, change.fields)
+    assert (1, 1, 2) == (planned.plan.counts.deactivated, planned.plan.vanished, planned.plan.active_before)
+    assert [("a", False), ("b", True)] == [(row.key, row.is_active) for row in apply_changes(planned)[0]]
 
 
 def test_who_comes_back_is_active_again() -> None:
     """A row that was deactivated and is there again is an update that counts as reactivated."""
-    first = replicate([Raw("a")], {}).target
-    gone = replicate([], first).target
+    first = applied(people("a"))
 
-    outcome = replicate([Raw("a")], gone)
+    planned = plan_rows(read_rows(people("a")), applied([], first))
 
-    assert first == outcome.target
-    assert (1, 1) == (outcome.plan.counts.updated, outcome.plan.reactivated)
+    assert first == apply_changes(planned)[0]
+    assert (1, 1, ChangeAction.REACTIVATE) == (
+        planned.plan.counts.updated, planned.plan.reactivated, only(planned).action
+    )  # fmt: skip
 
 
 def test_a_status_of_gone_deactivates() -> None:
-    """A row whose status says that the person has left counts as deactivated, once."""
-    target = replicate([Raw("a")], {}).target
+    """A row whose status says that the person has left counts as deactivated, once, with what else changed."""
+    target = applied(people("a"))
 
-    outcome = replicate([Raw("a", is_active=False)], target)
+    planned = plan_rows(read_rows([Person("a", "New Name", state="T")]), target)
 
-    assert {"a": Target("x", None, is_active=False)} == outcome.target
-    assert (1, 0) == (outcome.plan.counts.deactivated, outcome.plan.counts.updated)
-    assert 0 == replicate([Raw("a", is_active=False)], outcome.target).plan.counts.deactivated
+    assert (ChangeAction.DEACTIVATE, {"full_name", "status", "is_active"}) == (
+        only(planned).action, set(only(planned).fields)
+    )  # fmt: skip
+    assert (1, 0, 0) == (planned.plan.counts.deactivated, planned.plan.counts.updated, planned.plan.vanished)
+    after, _ = apply_changes(planned)
+    assert 0 == plan_rows(read_rows([Person("a", "New Name", state="T")]), after).plan.changes
 
 
 def test_a_new_manager_alone_is_an_update() -> None:
-    """Rows that are otherwise unchanged get their new parent without being written whole."""
-    target = replicate([Raw("a"), Raw("b"), Raw("c", parent="a")], {}).target
+    """Rows that are otherwise unchanged get their new parent."""
+    target = applied([Person("a"), Person("b"), Person("c", boss="a")])
 
-    plan = replicate([Raw("a"), Raw("b"), Raw("c", parent="b")], target).plan
+    planned = plan_rows(read_rows([Person("a"), Person("b"), Person("c", boss="b")]), target)
 
-    assert ({"c": "b"}, 1, 2) == (plan.parent_changes, plan.counts.updated, plan.counts.unchanged)
+    assert {"manager_no": ("a", "b")} == only(planned).fields
+    assert (1, 2) == (planned.plan.counts.updated, planned.plan.counts.unchanged)
+
+
+def test_the_source_is_asked_for_few_keys_at_a_time() -> None:
+    """A run of thousands of changed rows gets every one of them."""
+    keys = [str(number) for number in range(2500)]
+    target = applied(people(*keys))
+
+    planned = plan_rows(read_rows(people(*keys[:1200], mail="m@example.com")), target)
+
+    assert (1200, 1300) == (planned.plan.counts.updated, planned.plan.counts.deactivated)
+
+
+def test_a_row_that_has_gone_meanwhile_is_passed_over() -> None:
+    """Applying will notice that another run came between; planning does not fail on it."""
+    target = applied(people("a"))
+    planner = plan_rows(read_rows(people("a", mail="m@example.com")), target).planner
+
+    assert [] == list(planner.compare(read_rows(people("a", mail="m@example.com"))[0].rows, 0, {}))
+
+
+# --- renumbered rows --------------------------------------------------------------------------------------------------
+
+
+def test_a_renumbered_row_stays_the_same_one() -> None:
+    """Another key with the same stable key is a change of the key, with what else changed."""
+    target = applied([Person("a", stable="7"), Person("b", boss="a")])
+
+    planned = plan_rows(read_rows([Person("c", stable="7", mail="m@example.com"), Person("b", boss="c")]), target)
+
+    assert (ChangeAction.RENUMBER, "a", "c", 1) == (
+        planned.changes[0].action, planned.changes[0].key, planned.changes[0].new_key, planned.changes[0].row_id
+    )  # fmt: skip
+    assert {"employee_no": ("a", "c"), "email": (None, "m@example.com")} == planned.changes[0].fields
+    assert (1, 0, 0) == (planned.plan.renumbered, planned.plan.counts.inserted, planned.plan.counts.deactivated)
+    assert {"c": None, "b": "c"} == parents(apply_changes(planned)[0])
+
+
+def test_who_comes_back_under_another_number_is_the_same_person() -> None:
+    """The row that left is found by its stable key, and is active again."""
+    gone = applied([], applied([Person("a", stable="7"), Person("b")]))
+
+    planned = plan_rows(read_rows([Person("c", stable="7")]), gone)
+
+    assert ("a", "c", ("0", "1")) == (only(planned).key, only(planned).new_key, only(planned).fields["is_active"])
+    assert (1, 1) == (planned.plan.renumbered, planned.plan.reactivated)
+
+
+def test_of_two_rows_with_a_stable_key_the_active_one_is_renumbered() -> None:
+    """Only where none is active it is the one that came last."""
+    both = applied([Person("a", stable="7"), Person("b", stable="7", state="T")])
+    none = applied([Person("a", stable="7", state="T"), Person("b", stable="7", state="T")])
+
+    plans = [plan_rows(read_rows([Person("c", stable="7")]), target) for target in (both, none)]
+
+    assert ["a", "b"] == [
+        change.key for plan in plans for change in plan.changes if change.action is ChangeAction.RENUMBER
+    ]
+
+
+@pytest.mark.parametrize("there", [Person("a"), Person("a", stable="7"), Person("a", hired="soon")])
+def test_a_row_that_is_still_there_is_not_renumbered(there: Person) -> None:
+    """Whoever has the old number, or an unreadable row of it, keeps the row."""
+    target = applied([Person("a", stable="7")])
+
+    planned = plan_rows(read_rows([there, Person("c", stable="7")]), target)
+
+    assert 0 == planned.plan.renumbered
+    assert ["c"] == [change.key for change in planned.changes if change.action is ChangeAction.INSERT]
+
+
+def test_renumbering_leaves_no_circle_behind() -> None:
+    """Who has left and named the old number names the new one, which counts when circles are looked for."""
+    target = applied([Person("a", stable="7")], applied([Person("a", stable="7"), Person("x", boss="a")]))
+
+    planned = plan_rows(read_rows([Person("c", stable="7", boss="x")]), target)
+
+    assert {"c": None, "x": "c"} == parents(apply_changes(planned)[0])
+    assert [Reason.REFERENCE_CYCLE] == [entry.defect.reason for entry in planned.entries]
+
+
+# --- parents ----------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_manager_is_a_warning() -> None:
+    """The row is kept without; it says who is meant, and the next run knows the defect again."""
+    planned = plan_rows(read_rows([Person("a", boss="nobody")]))
+
+    (entry,) = planned.entries
+    assert (Reason.UNKNOWN_REFERENCE, Severity.WARNING, "a", {"employee_no": "a", "manager_no": "nobody"}) == (
+        entry.defect.reason, entry.defect.severity, entry.source_key, entry.payload
+    )  # fmt: skip
+    assert (1, {"unknown_reference": 1}, 0) == (
+        planned.plan.warnings, planned.plan.reasons, planned.plan.counts.rejected
+    )  # fmt: skip
+    assert {"a": None} == parents(apply_changes(planned)[0])
+
+
+def test_a_manager_may_have_left() -> None:
+    """Whoever the target still has can be named, even inactive or of an unreadable row."""
+    target = applied(people("a", "b"))
+
+    planned = plan_rows(read_rows([Person("b", hired="soon"), Person("c", boss="a"), Person("d", boss="b")]), target)
+
+    assert {"c": "a", "d": "b"} == {k: v for k, v in parents(apply_changes(planned)[0]).items() if v is not None}
 
 
 def test_a_circle_is_named() -> None:
     """Everyone in a circle loses the reference and the message names them in order."""
-    source = [Raw("a", parent="b"), Raw("b", parent="c"), Raw("c", parent="a"), Raw("d", parent="a")]
+    source = [Person("a", boss="b"), Person("b", boss="c"), Person("c", boss="a"), Person("d", boss="a")]
 
-    outcome = replicate(source, {})
+    planned = plan_rows(read_rows(source))
 
-    assert {"a": None, "b": None, "c": None, "d": "a"} == {key: row.parent for key, row in outcome.target.items()}
-    assert ["a", "b", "c"] == [entry.source_key for entry in outcome.entries]
-    assert "a -> b -> c -> a" in outcome.entries[0].defect.message
-
-
-def test_a_circle_closes_through_a_row_that_has_left() -> None:
-    """Parents that the target keeps take part: no circle remains."""
-    target = replicate([Raw("a", parent="b"), Raw("b")], {}).target
-    without_a = replicate([Raw("b")], target).target
-
-    outcome = replicate([Raw("b", parent="a")], without_a)
-
-    assert ("b", None) == (outcome.target["a"].parent, outcome.target["b"].parent)
-    assert [Reason.REFERENCE_CYCLE] == [entry.defect.reason for entry in outcome.entries]
+    assert {"a": None, "b": None, "c": None, "d": "a"} == parents(apply_changes(planned)[0])
+    assert ["a", "b", "c"] == [entry.source_key for entry in planned.entries]
+    assert "a -> b -> c -> a" in planned.entries[0].defect.message
 
 
-@pytest.mark.parametrize(
-    ("parents", "cycles"),
-    [
-        ({}, []),
-        ({"a": "b", "b": None}, []),
-        ({"a": "a"}, [["a"]]),
-        ({"c": "a", "a": "b", "b": "a", "d": "c"}, [["a", "b"]]),
-        ({"x": "y", "y": "x", "b": "a", "a": "b"}, [["a", "b"], ["x", "y"]]),
-        ({"a": "elsewhere"}, []),
-    ],
-)
-def test_cycles(parents: dict[str, str | None], cycles: list[list[str]]) -> None:
-    """Every circle is found once, beginning with its smallest key."""
-    assert cycles == find_cycles(parents)
+def test_a_long_circle_is_named_in_part() -> None:
+    """The message stays short, however many are in the circle."""
+    keys = [f"k{number:03}" for number in range(100)]
+    source = [Person(key, boss=above) for key, above in zip(keys, [*keys[1:], keys[0]], strict=True)]
+
+    planned = plan_rows(read_rows(source))
+
+    assert 100 == planned.plan.warnings
+    assert "k018 -> k019 -> … -> k000)" in planned.entries[0].defect.message
 
 
-@pytest.mark.parametrize(
-    ("path", "above"), [("/", None), ("/1/", "/"), ("/1/2/", "/1/"), ("/1/2.1/3/", "/1/2.1/"), ("", None)]
-)
-def test_parent_path(path: str, above: str | None) -> None:
-    """The parent path is the path without its last step."""
-    assert above == parent_path(path)
+def test_a_circle_closes_through_rows_that_have_left() -> None:
+    """Parents that the target keeps take part: no circle remains, and it is told as far as it is known."""
+    target = applied([Person("a", boss="x"), Person("x", boss="b"), Person("b")])
+    without = applied([Person("b")], target)
+
+    planned = plan_rows(read_rows([Person("b", boss="a")]), without)
+
+    assert {"a": "x", "x": "b", "b": None} == parents(apply_changes(planned)[0])
+    assert [Reason.REFERENCE_CYCLE] == [entry.defect.reason for entry in planned.entries]
+    assert "(a -> … -> b -> a)" in planned.entries[0].defect.message
+
+
+def test_who_is_everybodys_own_manager() -> None:
+    """A source that notes people as their own managers is no trouble, however many they are."""
+    keys = [str(number) for number in range(5000)]
+
+    planned = plan_rows(read_rows([Person(key, boss=key) for key in keys]))
+
+    assert {"reference_cycle": 5000} == planned.plan.reasons
 
 
 def test_managers_by_tree_path() -> None:
     """The manager is who stands at the parent path, whoever that becomes."""
-    source = [Raw("boss", parent="/"), Raw("a", parent="/1/"), Raw("b", parent="/1/1/")]
-    target = replicate(source, {}, by_tree_path=True).target
-    assert {"boss": None, "a": "boss", "b": "a"} == {key: row.parent for key, row in target.items()}
+    source = [Person("boss", boss="/"), Person("a", boss="/1/"), Person("b", boss="/1/1/")]
+    target, _ = apply_changes(plan_rows(read_rows(source, BY_PATH), parents_by="path"))
+    assert {"boss": None, "a": "boss", "b": "a"} == parents(target)
 
-    swapped = [Raw("boss", parent="/"), Raw("a", parent="/1/2/"), Raw("c", parent="/1/"), Raw("b", parent="/1/1/")]
-    target = replicate(swapped, target, by_tree_path=True).target
-    assert {"boss": None, "a": "c", "b": "c", "c": "boss"} == {key: row.parent for key, row in target.items()}
+    swapped = [
+        Person("boss", boss="/"),
+        Person("a", boss="/1/2/"),
+        Person("c", boss="/1/"),
+        Person("b", boss="/1/1/"),
+    ]
+    target, _ = apply_changes(plan_rows(read_rows(swapped, BY_PATH), target, parents_by="path"))
+    assert {"boss": None, "a": "c", "b": "c", "c": "boss"} == parents(target)
 
 
 def test_defects_of_tree_paths() -> None:
     """Two at one place and nobody above are warnings; several tops without a root are none."""
     source = [
-        Raw("a", parent="/1/"),
-        Raw("b", parent="/1/"),
-        Raw("c", parent="/1/1/"),
-        Raw("d", parent="/7/7/"),
-        Raw("e"),
+        Person("a", boss="/1/"),
+        Person("b", boss="/1/"),
+        Person("c", boss="/1/1/"),
+        Person("d", boss="/7/7/"),
+        Person("e"),
     ]
 
-    outcome = replicate(source, {}, by_tree_path=True)
+    planned = plan_rows(read_rows(source, BY_PATH), parents_by="path")
 
-    assert {"a": None, "b": None, "c": "a", "d": None, "e": None} == {
-        key: row.parent for key, row in outcome.target.items()
-    }
+    assert {"a": None, "b": None, "c": "a", "d": None, "e": None} == parents(apply_changes(planned)[0])
     assert [("b", Reason.AMBIGUOUS_TREE_PATH), ("d", Reason.UNKNOWN_REFERENCE)] == [
-        (entry.source_key, entry.defect.reason) for entry in outcome.entries
+        (entry.source_key, entry.defect.reason) for entry in planned.entries
     ]
 
 
-@pytest.mark.parametrize(
-    ("active", "leaving", "is_refused"),
-    [(4, 3, False), (10, 5, False), (10, 6, True), (200, 10, False), (200, 11, True), (0, 0, False), (10, 10, True)],
-)
-def test_the_guard(active: int, leaving: int, is_refused: bool) -> None:
-    """More deactivations than 5 % and than 5, or an empty source, are refused with the numbers."""
-    target = replicate([Raw(str(number)) for number in range(active)], {}).target
-    plan = replicate([Raw(str(number)) for number in range(leaving, active)], target).plan
-
-    reason = check_deactivations(plan, DeactivationLimit())
-
-    assert is_refused == (reason is not None)
-    assert reason is None or str(active) in reason
+# --- incremental reads ------------------------------------------------------------------------------------------------
 
 
-def test_the_guard_counts_those_whose_status_says_gone() -> None:
-    """A status column that suddenly says "left" for everybody is refused as well."""
-    target = replicate([Raw(str(number)) for number in range(20)], {}).target
-    plan = replicate([Raw(str(number), is_active=number < 3) for number in range(20)], target).plan
+def test_a_partial_read_switches_off_only_who_is_said_to_be_gone() -> None:
+    """What was not read is as it was; a key that is gone but there again is not."""
+    target = applied(people("a", "b", "c", "d"))
 
-    assert "17 of 20 active employees" in (check_deactivations(plan, DeactivationLimit()) or "")
+    planned = plan_rows(read_rows(people("d", mail="m@example.com")), target, is_partial=True, gone=["b", "d", "zz"])
+
+    assert [("d", ChangeAction.UPDATE), ("b", ChangeAction.DEACTIVATE)] == [
+        (change.key, change.action) for change in planned.changes
+    ]
+    assert (1, 1, True) == (planned.plan.counts.read, planned.plan.vanished, planned.plan.is_partial)
 
 
-def test_rewriting_takes_every_row_for_changed() -> None:
-    """A full run writes the unchanged rows too."""
-    diff = EntityDiff(Entity.EMPLOYEES, Reader(), {"a": TargetRow(digest("x"), True, None)}, rewrite=True)
+def test_a_partial_read_may_name_managers_that_it_did_not_read() -> None:
+    """The target's rows are there to be referred to, and take part in circles."""
+    target = applied([Person("a"), Person("b", boss="a")])
 
-    changed, _ = diff.add([Raw("a")])
+    planned = plan_rows(read_rows([Person("c", boss="b"), Person("a", boss="c")]), target, is_partial=True)
 
-    assert (["a"], 1) == ([row.key for row in changed], diff.finish().counts.updated)
+    assert {"a": None, "b": "a", "c": None} == parents(apply_changes(planned)[0])
+
+
+# --- whole companies --------------------------------------------------------------------------------------------------
+
+
+def read(entity: Entity, rows: Sequence[tuple[str | None, ...]], *columns: str) -> list[CanonicalBatch]:
+    """Rows whose result columns have the names of the fields."""
+    fields = {name: FieldRule(column=name) for name in columns}
+    if entity is Entity.EMPLOYEES:
+        fields["full_name"] = FieldRule(constant="Kim Example")
+    mapping = EntityMapping(
+        entity=entity,
+        place="hris.toml",
+        query="SELECT 1",
+        fields=fields,
+        manager_by_position=entity is Entity.EMPLOYEES,
+    )
+    return read_rows(rows, mapping, columns)
+
+
+def test_managers_by_position_come_from_the_positions_of_the_same_run() -> None:
+    """Who holds the next position above that is held; the circle of two positions is no way up."""
+    positions = [("dev", "Developer", "lead"), ("lead", "Lead", "head"), ("head", "Head", None), ("x", "X", "x")]
+    staff = [("1", "head"), ("2", "dev"), ("3", "dev"), ("4", "x"), ("5", None)]
+
+    plan = plan_replication(
+        {
+            Entity.POSITIONS: read(Entity.POSITIONS, positions, "code", "title", "parent_code"),
+            Entity.EMPLOYEES: read(Entity.EMPLOYEES, staff, "employee_no", "position_code"),
+        },
+        {},
+        parents_by={Entity.EMPLOYEES: "position"},
+    )
+
+    managers = {
+        change.key: change.fields["manager_no"][1] for change in plan.changes() if "manager_no" in change.fields
+    }
+    assert {"2": "1", "3": "1"} == managers
+    assert [(Entity.POSITIONS, 4), (Entity.EMPLOYEES, 5)] == [
+        (item.entity, item.counts.inserted) for item in plan.entities
+    ]
+    assert RowCounts(read=9, inserted=9, updated=0, unchanged=0, deactivated=0, rejected=0) == plan.counts
+
+
+def test_departments_have_parents_and_stable_keys_too() -> None:
+    """A renamed code is a change of the department, and those below it follow."""
+    columns = ("code", "name", "parent_code", "stable_key")
+    old = read_rows([("D1", "Sales", None, "1"), ("D2", "Field", "D1", "2")], DEPARTMENTS, columns)
+    new = read_rows([("S1", "Sales", None, "1"), ("D2", "Field", "S1", "2")], DEPARTMENTS, columns)
+    target, _ = apply_changes(plan_rows(old, entity=Entity.DEPARTMENTS))
+
+    planned = plan_rows(new, target, entity=Entity.DEPARTMENTS)
+
+    assert [("D1", "S1"), ("D2", None)] == [(change.key, change.new_key) for change in planned.changes]
+    assert {"S1": None, "D2": "S1"} == parents(apply_changes(planned)[0])
+
+
+def test_a_leave_has_no_parent() -> None:
+    """An entity without a hierarchy is planned like any other."""
+    columns = ("code", "employee_no", "starts_on", "ends_on")
+    rows = [("L1", "1", "2024-05-01", "2024-05-02"), ("L2", "1", "2024-06-01", "2024-06-01")]
+    mapping = EntityMapping(
+        entity=Entity.LEAVES,
+        place="hris.toml [leaves]",
+        query="SELECT 1",
+        fields={name: FieldRule(column=name) for name in columns},
+    )
+    target, _ = apply_changes(plan_rows(read_rows(rows, mapping, columns), entity=Entity.LEAVES))
+
+    planned = plan_rows(read_rows(rows[:1], mapping, columns), target, entity=Entity.LEAVES)
+
+    assert ("L2", ChangeAction.DEACTIVATE) == (only(planned).key, only(planned).action)
+    assert {None} == {row.parent for row in contents(target).values()}
+
+
+def test_the_guard_looks_at_every_entity_and_at_what_was_before() -> None:
+    """A plan carries the concerns of all its entities; without any it carries none."""
+    target = applied(people(*map(str, range(40))))
+    source = read_rows(people(*map(str, range(30))))
+
+    first = plan_replication({Entity.EMPLOYEES: source}, {Entity.EMPLOYEES: target})
+    later = plan_replication(
+        {Entity.EMPLOYEES: source},
+        {Entity.EMPLOYEES: target},
+        rules=GuardRules(max_deactivations_percent=50, size_at_least=5, on_guard="skip_deactivations"),
+        facts={Entity.EMPLOYEES: StreamFacts(sizes=[40])},
+    )
+    harmless = plan_replication({Entity.EMPLOYEES: read_rows(people("1"))}, {})
+
+    assert ["10 of 40 active employees would be deactivated"] == [text.split(",")[0] for text in first.concerns]
+    assert (False, True) == (first.skips_deactivations, later.skips_deactivations)
+    assert ["25 % fewer"] == [text.split(": ")[1].split(" (")[0] for text in later.concerns]
+    assert ([], False) == (list(harmless.concerns), harmless.skips_deactivations)
+
+
+def test_what_may_be_referred_to() -> None:
+    """The keys of the source and those that the target keeps, with the new numbers instead of the old ones."""
+    target = applied([Person("a", stable="7"), Person("b")])
+
+    known = plan_rows(read_rows([Person("c", stable="7"), Person("d", hired="soon")]), target).planner.known_keys()
+
+    assert [False, True, True, False] == known.find(hash_keys(pa.array(["a", "b", "c", "d"]))).tolist()
+
+
+def test_a_planner_says_what_it_has_of_a_key() -> None:
+    """Read and accepted, or read and rejected; what only the target has is not the source's."""
+    planner = plan_rows(read_rows([Person("a"), Person("b", hired="soon")]), applied(people("c"))).planner
+
+    assert [True, True, False] == [planner.has(key) for key in "abc"]
+    assert (1, RowCounts(read=2, rejected=1)) == (planner.accepted, planner.read_so_far)
+
+
+def test_defects_of_other_queries_are_entries_of_the_entity() -> None:
+    """What a supplement's rows have wrong with them counts like what the entity's own have."""
+    (batch,) = read_rows([Person("a", hired="soon")])
+    planner = EntityPlanner(Entity.EMPLOYEES)
+
+    entries = [*planner.take_defects(batch.defects), *planner.take_defects(batch.defects)]
+
+    assert 2 == len({entry.fingerprint for entry in entries})
+    assert ["a", "a"] == [entry.source_key for entry in entries]
+
+
+def test_the_states_are_what_the_store_writes_by() -> None:
+    """One state for each row of the source, in its order."""
+    target = applied([Person("same"), Person("other"), Person("left"), Person("old", stable="7")])
+    source = [
+        Person("new"),
+        Person("same"),
+        Person("other", mail="m@example.com"),
+        Person("new"),
+        Person("left", state="T"),
+        Person("again", stable="7"),
+    ]
+
+    states = plan_rows(read_rows(source, sizes=[2, 2]), target).planner.states
+
+    assert [
+        State.INSERT, State.SAME, State.COMPARE, State.DUPLICATE, State.GONE, State.RENUMBER
+    ] == states.tolist()  # fmt: skip
+
+
+# --- sensitive fields -------------------------------------------------------------------------------------------------
+
+VALUES = st.text(min_size=1)
+SALTS = st.text("0123456789abcdef", min_size=16, max_size=16)
+
+
+@settings(deadline=None)
+@given(VALUES, VALUES, SALTS, SALTS)
+def test_a_hashed_value_can_be_told_from_others_and_no_more(one: str, other: str, salt: str, other_salt: str) -> None:
+    """Its hash is the same for one salt and field, another for another salt, field or value."""
+    mask = make_mask({"email": "hash", "phone": "hash"}, salt)
+
+    assert mask("email", one) == make_mask({"email": "hash"}, salt)("email", one)
+    assert (one == other) == (mask("email", one) == mask("email", other))
+    assert mask("email", one) != mask("phone", one)
+    assert (salt == other_salt) == (mask("email", one) == make_mask({"email": "hash"}, other_salt)("email", one))
+    assert (1 + 16, "#") == (len(mask("email", one) or ""), (mask("email", one) or "")[0])
+
+
+@settings(deadline=None)
+@given(VALUES, SALTS)
+def test_dots_show_nothing(value: str, salt: str) -> None:
+    """Every value of a masked field looks the same; that there is none is seen, and other fields are as they are."""
+    mask = make_mask({"phone": "mask", "email": "hash"}, salt)
+
+    assert (MASKED, None, None, value, None) == (
+        mask("phone", value), mask("phone", None), mask("email", None), mask("full_name", value),
+        mask("full_name", None),
+    )  # fmt: skip
+
+
+def test_sensitive_values_are_masked_in_every_change_but_told_apart() -> None:
+    """No change shows them, and yet plans that differ in one of them only have different fingerprints."""
+    mask = make_mask({"email": "mask", "full_name": "hash"}, "salt")
+    target = applied([Person("a", mail="old@example.com")])
+
+    plans = [
+        plan_rows(read_rows([Person("a", "New Name", mail=mail), Person("b", mail=mail)]), target, mask=mask)
+        for mail in ("one@example.com", "two@example.com")
+    ]
+
+    for planned in plans:
+        assert "example" not in repr([change.fields for change in planned.changes]).lower()
+        assert (MASKED, MASKED) == planned.changes[0].fields["email"]
+        assert (None, MASKED) == planned.changes[1].fields["email"]
+    assert plans[0].changes == plans[1].changes
+    assert plans[0].fingerprint != plans[1].fingerprint
+
+
+def test_a_target_row_is_compared_by_what_it_holds() -> None:
+    """A row that was altered by hand differs, whatever its values look like when they are put together."""
+    source = read_rows([Person("a", "x\x1fy")])
+    (row,) = target = applied([Person("a", "x\x1fy")])
+    altered = TargetRow(row.row_id, row.key, ("x", "y", *row.values[2:]), row.parent, row.is_active)
+
+    assert [] == plan_rows(source, target).changes
+    assert {"full_name": ("x", "x\x1fy"), "first_name": ("y", None)} == only(plan_rows(source, (altered,))).fields
