@@ -39,24 +39,51 @@ def counts_of(output: str, entity: str) -> list[list[int]]:
     return [[int(number.replace(",", "")) for number in row.split()] for row in rows]
 
 
-def test_the_demo_shows_two_replications_and_ends(demo: Callable[..., Process], tmp_path: Path) -> None:
+def between(output: str, first: str, last: str) -> str:
+    """What was shown from one title to another, the lines that were too long put together."""
+    shown = output[output.index(f"\n{first}") : output.index(f"\n{last}")]
+    return re.sub(r" \n *(?=\S)", " ", shown)
+
+
+def test_the_demo_shows_its_story_and_ends(demo: Callable[..., Process], tmp_path: Path) -> None:
     """`scripts/demo --once` replicates 250 people and more through the scheduler, changes nothing the second time,
-    and exits with 0 in less than a minute."""
+    shows a day's changes field by field, holds the run of a broken HRIS, and exits with 0 in less than a minute."""
     process = demo("--once")
     assert process.wait(60) == 0
     output = process.output()
-    first, second = counts_of(output, "employees")
+    assert "Traceback" not in output
+    assert re.search(r"Everything was as expected, \d+ s after the start\.", output)
+
+    first, second, third, held = counts_of(output, "employees")
     read, inserted, updated, unchanged, deactivated, rejected = first
     assert read >= 250
     assert (updated, unchanged, deactivated) == (0, 0, 0)
     assert read == inserted + rejected
-    assert second == [read, 0, 0, inserted, 0, rejected]
+    assert min(counts_of(output, entity)[0][1] for entity in ("leaves", "holidays")) > 0
     assert "Rejected, and why:" in output
     assert re.search(r"employees +missing_value +full_name +1 +E00139", output)
+    assert re.search(r"leaves +unknown_reference +employee_no +1 ", output)
+
+    assert second == [read, 0, 0, inserted, 0, rejected]
     assert "Nothing changed, so nothing was written." in output
-    assert "Traceback" not in output
-    assert "Everything was as expected" in output
-    assert len(list((tmp_path / "demo" / "mail" / "new").iterdir())) >= 1
+
+    assert third == [read + 1, 1, 2, inserted - 3, 1, rejected]
+    day = between(output, "3. ", "4. ")
+    assert re.search(r"employees +.*\bdepartment_code 1\b", day)
+    assert re.search(r"first seen.*\n.* department_code +D\d+ → D\d+ ", day)
+
+    story = between(output, "4. ", "5. ")
+    assert held[4] > 50
+    assert re.search(r"Execution \w+: failed in .*: GuardError", story)
+    assert re.search(rf"{held[4]} of (\d+) active employees would be deactivated", story)
+    assert re.search(r"employees +E\d+ +deactivate", story)
+    assert re.search(r"Active employees: (\d+) before the run, \1 after it\.", story)
+
+    assert re.search(r"success in .*: nothing changed", between(output, "5. ", "6. "))
+    assert re.search(r"The run that was held, \w+, has expired\.", output)
+    assert re.search(r"[\d,]+ new punches in \d month tables", output)
+    assert between(output, "7. ", "8. ").count("HRIS replication") == 5
+    assert len(list((tmp_path / "demo" / "mail" / "new").iterdir())) == 5
 
 
 def test_the_demo_stays_until_it_is_interrupted(demo: Callable[..., Process]) -> None:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 
-from backend.demo.company import PUNCH_DAYS, change_hris, write_biostar, write_hris
+from backend.demo.company import PUNCH_DAYS, break_hris, change_hris, mend_hris, write_biostar, write_hris
 
 UNTIL = dt.date(2026, 11, 20)
+ZONES = {"BER": ZoneInfo("Europe/Berlin"), "CAI": ZoneInfo("Africa/Cairo"), "SHA": ZoneInfo("Asia/Shanghai")}
+WEEKENDS = {"BER": (5, 6), "CAI": (4, 5), "SHA": (5, 6)}
 
 
 def rows(path: Path, sql: str, *values: object) -> list[Any]:
@@ -33,7 +36,7 @@ def dump(path: Path) -> Sequence[str]:
 @pytest.fixture(scope="module")
 def hris(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("company") / "hris.db"
-    write_hris(path)
+    write_hris(path, until=UNTIL)
     return path
 
 
@@ -48,7 +51,7 @@ def test_same_seed_same_company(hris: Path, biostar: Path, tmp_path: Path) -> No
     """The same seed writes the same content, over whatever was there."""
     again = tmp_path / "again.db"
     again.write_bytes(b"something else")
-    write_hris(again)
+    write_hris(again, until=UNTIL)
     assert dump(hris) == dump(again)
     write_biostar(again, until=UNTIL)
     assert dump(biostar) == dump(again)
@@ -57,7 +60,7 @@ def test_same_seed_same_company(hris: Path, biostar: Path, tmp_path: Path) -> No
 def test_another_seed_is_another_company(hris: Path, tmp_path: Path) -> None:
     """Another seed writes other people."""
     other = tmp_path / "other.db"
-    write_hris(other, seed=8)
+    write_hris(other, until=UNTIL, seed=8)
     assert dump(hris) != dump(other)
 
 
@@ -65,7 +68,7 @@ def test_another_seed_is_another_company(hris: Path, tmp_path: Path) -> None:
 def test_every_wart_is_there(tmp_path: Path, seed: int) -> None:
     """Whatever the seed, the HRIS has every defect that its description names."""
     path = tmp_path / "hris.db"
-    write_hris(path, seed=seed)
+    write_hris(path, until=UNTIL, seed=seed)
 
     assert scalar(path, "SELECT COUNT(*) FROM HR_EMPLOYEE") >= 250
     assert scalar(path, "SELECT COUNT(*) FROM HR_EMPLOYEE WHERE EMP_NO IS NULL OR TRIM(EMP_NO) = ''") == 2
@@ -113,6 +116,44 @@ def test_every_wart_is_there(tmp_path: Path, seed: int) -> None:
     assert any("\u4e00" <= letter <= "\u9fff" for letter in names)
 
 
+@pytest.mark.parametrize("seed", [1, 7, 99])
+@pytest.mark.parametrize("until", [UNTIL, dt.date(2027, 1, 31), dt.date(2028, 2, 29)])
+def test_every_wart_of_the_leaves_is_there(tmp_path: Path, seed: int, until: dt.date) -> None:
+    """Whatever the seed and the day: a leave of nobody, one that ends before it begins, a cancelled one, two at a time,
+    an unreadable date, half days, hours, a request; a holiday without a date, a half one, one of all sites."""
+    path = tmp_path / "hris.db"
+    write_hris(path, until=until, seed=seed)
+
+    known = "(SELECT UPPER(TRIM(EMP_NO)) FROM HR_EMPLOYEE WHERE EMP_NO IS NOT NULL)"
+    assert rows(path, f"SELECT EMP_NO FROM HR_LEAVE WHERE UPPER(EMP_NO) NOT IN {known}") == [("E09998",)]
+    readable = "FROM_DATE GLOB '????-??-??'"
+    assert rows(path, f"SELECT EMP_NO FROM HR_LEAVE WHERE {readable} AND FROM_DATE > TO_DATE") == [("E00032",)]
+    assert rows(path, f"SELECT EMP_NO FROM HR_LEAVE WHERE NOT {readable}") == [("E00035",)]
+    assert rows(path, "SELECT LEAVE_STATUS FROM HR_LEAVE WHERE EMP_NO = 'E00033'") == [("C",)]
+    (first, last), (ill_on, well_on) = rows(path, "SELECT FROM_DATE, TO_DATE FROM HR_LEAVE WHERE EMP_NO = 'E00034'")
+    assert first < ill_on <= well_on < last
+    assert scalar(path, "SELECT COUNT(*) = COUNT(DISTINCT LEAVE_ID) FROM HR_LEAVE") == 1
+    assert {"VAC", "SICK", "PAR"} == {kind for (kind,) in rows(path, "SELECT LEAVE_TYPE FROM HR_LEAVE")}
+    assert {"A", "R", "C"} == {status for (status,) in rows(path, "SELECT LEAVE_STATUS FROM HR_LEAVE")}
+    assert {None, "AM", "PM"} == {half for (half,) in rows(path, "SELECT HALF_DAY FROM HR_LEAVE")}
+    assert scalar(path, "SELECT COUNT(*) FROM HR_LEAVE WHERE HOURS > 0") > 10
+    ahead = (until + dt.timedelta(days=31)).isoformat()
+    assert until.isoformat() < scalar(path, f"SELECT MAX(FROM_DATE) FROM HR_LEAVE WHERE {readable}") <= ahead
+    assert {None, "BER", "CAI", "SHA"} == {site for (site,) in rows(path, "SELECT SITE FROM HR_HOLIDAY")}
+    assert rows(path, "SELECT SITE FROM HR_HOLIDAY WHERE HOLIDAY_DATE IS NULL") == [("CAI",)]
+    half = "SELECT COUNT(*) FROM HR_HOLIDAY WHERE HALF_DAY = 'PM' AND SITE IS NULL AND HOLIDAY_DATE BETWEEN ? AND ?"
+    assert scalar(path, half, (until - dt.timedelta(days=PUNCH_DAYS)).isoformat(), ahead) >= 1
+
+
+def test_leaves_of_the_past_stay_as_they_were(hris: Path, tmp_path: Path) -> None:
+    """On a later day the HRIS says the same of the days before, but for what was planned then."""
+    later = tmp_path / "later.db"
+    write_hris(later, until=UNTIL + dt.timedelta(days=7))
+    both = (UNTIL - dt.timedelta(days=PUNCH_DAYS - 10)).isoformat(), UNTIL.isoformat()
+    past = "SELECT * FROM HR_LEAVE WHERE LEAVE_ID > 10000100 AND FROM_DATE BETWEEN ? AND ? ORDER BY LEAVE_ID"
+    assert rows(hris, past, *both) == rows(later, past, *both)
+
+
 def test_every_reference_else_is_sound(hris: Path) -> None:
     """Apart from the known defects, every job, department and manager that is referred to exists."""
     assert (
@@ -154,6 +195,17 @@ def test_a_working_day_changes_other_people_each_time(hris: Path, tmp_path: Path
     assert scalar(path, "SELECT COUNT(*) FROM HR_EMPLOYEE") == scalar(hris, "SELECT COUNT(*) FROM HR_EMPLOYEE") + 2
 
 
+def test_a_filter_hides_people_until_it_is_taken_away(hris: Path, tmp_path: Path) -> None:
+    """A broken HRIS shows one site's people only; mended it is what it was."""
+    path = tmp_path / "hris.db"
+    path.write_bytes(hris.read_bytes())
+    everybody = "SELECT * FROM HR_EMPLOYEE"
+    break_hris(path)
+    assert rows(path, everybody) == rows(hris, f"{everybody} WHERE WORK_SITE = 'BER'")
+    mend_hris(path)
+    assert rows(path, everybody) == rows(hris, everybody)
+
+
 def test_events_lie_in_the_table_of_their_month_in_utc(biostar: Path) -> None:
     """Each event is in the table of its device time's month in UTC, and the tables cover the days asked for."""
     tables = [name for (name,) in rows(biostar, "SELECT name FROM sqlite_master WHERE name LIKE 't_lg%' ORDER BY 1")]
@@ -180,3 +232,85 @@ def test_punches_know_the_people_of_the_hris(hris: Path, biostar: Path) -> None:
     badges = {badge for (badge,) in rows(hris, "SELECT BADGE_ID FROM HR_EMPLOYEE")}
     users = {user for (user,) in rows(biostar, "SELECT DISTINCT USRID FROM t_lg202610 WHERE USRID IS NOT NULL")}
     assert users - badges == {"99001"}
+
+
+# --- punches and leaves -----------------------------------------------------------------------------------------------
+
+
+def free_days(hris: Path, *, half: bool) -> set[tuple[str, dt.date]]:
+    """(badge, day) of every granted leave and of every holiday: the whole ones, or those of a half or of hours."""
+    part = "HALF_DAY IS NOT NULL" if half else "HALF_DAY IS NULL"
+    hours = "HOURS > 0 OR" if half else "HOURS = 0 AND"
+    found = set()
+    for badge, first, last in rows(
+        hris,
+        "SELECT DISTINCT BADGE_ID, FROM_DATE, TO_DATE FROM HR_LEAVE JOIN HR_EMPLOYEE AS e"
+        " ON UPPER(TRIM(e.EMP_NO)) = UPPER(HR_LEAVE.EMP_NO) WHERE LEAVE_STATUS = 'A' AND FROM_DATE GLOB '????-??-??'"
+        f" AND BADGE_ID IS NOT NULL AND ({hours} {part})",
+    ):
+        day = dt.date.fromisoformat(first)
+        while day <= dt.date.fromisoformat(last):
+            found.add((badge, day))
+            day += dt.timedelta(days=1)
+    for badge, on in rows(
+        hris,
+        "SELECT BADGE_ID, HOLIDAY_DATE FROM HR_HOLIDAY AS h JOIN HR_EMPLOYEE AS e ON h.SITE IS NULL"
+        f" OR h.SITE = e.WORK_SITE WHERE HOLIDAY_DATE IS NOT NULL AND BADGE_ID IS NOT NULL AND {part}",
+    ):
+        found.add((badge, dt.date.fromisoformat(on)))
+    return found
+
+
+@pytest.fixture(scope="module")
+def punches(hris: Path, biostar: Path) -> dict[tuple[str, dt.date], list[tuple[int, dt.datetime]]]:
+    """(badge, day of the site) -> (key, local time) of each punch."""
+    sites = dict(rows(hris, "SELECT BADGE_ID, WORK_SITE FROM HR_EMPLOYEE WHERE BADGE_ID IS NOT NULL"))
+    found: dict[tuple[str, dt.date], list[tuple[int, dt.datetime]]] = {}
+    for table in ("t_lg202608", "t_lg202609", "t_lg202610", "t_lg202611"):
+        for user, at, key in rows(biostar, f"SELECT USRID, DEVDT, TNAKEY FROM {table} WHERE EVT <> 6400"):
+            if user in sites:
+                local = dt.datetime.fromtimestamp(at, ZONES[sites[user]])
+                found.setdefault((user, local.date()), []).append((key, local))
+    return found
+
+
+Punches = dict[tuple[str, dt.date], list[tuple[int, dt.datetime]]]
+
+
+def test_nobody_comes_on_a_free_day(hris: Path, punches: Punches) -> None:
+    """Nobody begins to work on a day of leave, or on a holiday of his site."""
+    # Who had the first half of a night free comes after midnight; no shift begins so early.
+    came = {place for place, found in punches.items() if any(key == 1 and at.hour >= 4 for key, at in found)}
+    free = free_days(hris, half=False)
+    assert came & free == set()
+    assert len({badge for badge, _ in free}) > 200
+
+
+def test_on_half_a_free_day_people_work_less(hris: Path, punches: Punches) -> None:
+    """On a half holiday or leave, or with leave by the hour, people are there for a shorter time."""
+
+    def mean(days: set[tuple[str, dt.date]]) -> float:
+        lengths = []
+        for found in (punches.get(place, []) for place in days):
+            came, went = ([at for key, at in found if key == wanted] for wanted in (1, 2))
+            if came and went and max(went) > min(came):  # no night shift
+                lengths.append((max(went) - min(came)).total_seconds() / 3600)
+        assert len(lengths) > 50
+        return sum(lengths) / len(lengths)
+
+    shortened = free_days(hris, half=True)
+    assert mean(shortened) < mean(set(punches) - shortened) - 2
+
+
+def test_most_absences_are_explained(hris: Path, punches: Punches) -> None:
+    """Of the working days on which active people did not come, nearly all are leaves and holidays; a few are not."""
+    active = rows(hris, "SELECT BADGE_ID, WORK_SITE FROM HR_EMPLOYEE WHERE EMP_STATUS = 'A' AND BADGE_ID IS NOT NULL")
+    days = [UNTIL - dt.timedelta(days=ago) for ago in range(PUNCH_DAYS)]
+    absent = {
+        (badge, day)
+        for badge, site in active
+        for day in days
+        if day.weekday() not in WEEKENDS[site] and (badge, day) not in punches
+    }
+    unexplained = absent - free_days(hris, half=False)
+    assert 0 < len(unexplained) < len(absent) / 10

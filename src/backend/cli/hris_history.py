@@ -60,7 +60,7 @@ def history(
     if not found:
         raise unknown_key(kind, key)
     data = {"entity": kind, "key": key, "rows": [_history_record(row, changes) for row, changes in found]}
-    show(as_json, data, lambda output: _render_history(output, kind, key, found))
+    show(as_json, data, lambda output: render_history(output, kind, key, found))
     if not as_json and any(len(changes) == limit for _, changes in found):
         note(f"These are the last {limit:,} changes; --limit shows more.")
 
@@ -84,9 +84,10 @@ def _history_record(row: KnownRow, changes: Sequence[FieldChange]) -> dict[str, 
     }
 
 
-def _render_history(
+def render_history(
     output: Console, kind: Entity, key: str, found: Sequence[tuple[KnownRow, Sequence[FieldChange]]]
 ) -> None:
+    """Print the rows that have or had the key, each with its changes."""
     from rich.text import Text
 
     for number, (row, changes) in enumerate(found):

@@ -163,7 +163,7 @@ def _story(until: dt.date) -> list[Leave]:
 
     def leave(number: int, person: int, days: tuple[int, int], kind: str = "VAC", status: str = "A") -> Leave:
         first, last = (monday + dt.timedelta(days=day) for day in days)
-        return Leave(id=number, person=person, kind=kind, starts_on=first, ends_on=last, status=status)
+        return Leave(id=10_000_000 + number, person=person, kind=kind, starts_on=first, ends_on=last, status=status)
 
     return [
         leave(1, 9998, (0, 4)),

@@ -131,7 +131,7 @@ def _make_events(people: list[Person], until: dt.date, seed: int) -> list[_Event
 
 
 def _is_employed(person: Person, day: dt.date) -> bool:
-    return person.status == "A" and person.hired_on <= day and person.number != 102
+    return person.status == "A" and person.hired_on <= day
 
 
 def _work_day(person: Person, away: Away, day: dt.date, midnight: int, dice: random.Random) -> Iterator[_Event]:
