@@ -125,7 +125,7 @@ def parents_by_position(
         while above is not None and above not in seen and above not in holders:
             seen.add(above)
             above = reports_to.get(above)
-        if above is not None and above in holders and holders[above] != key:
+        if above is not None and above not in seen:  # whom a circle of positions leads back to is not above
             parents[key] = holders[above]
     return parents
 
