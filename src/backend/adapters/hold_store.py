@@ -34,6 +34,8 @@ async def hold(session: AsyncSession, plan: ReplicationPlan, execution_id: str) 
         await session.execute(update(HrHold).where(HrHold.id == known.id).values(last_seen_at=db_now()))
         return _held_run(known)
     await session.execute(others)
+    # An execution that is run once more holds what it finds now.
+    await session.execute(delete(HrHold).where(HrHold.execution_id == execution_id))
     row = HrHold(
         execution_id=execution_id,
         fingerprint=plan.fingerprint,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -134,10 +135,24 @@ async def choose_bound(
     if way.by == "updated_at":
         return _bound_by_time(mapping, way, since)
     if way.by == "rowversion":
-        (value,) = await _ask(source, mapping, "SELECT MIN_ACTIVE_ROWVERSION()")
-        until = _hexadecimal(value)
-        parameters = {"since": bytes.fromhex(since), "until": bytes.fromhex(until)} if since else {}
-        return _bound(mapping, way, parameters, until)
+        return await _bound_by_rowversion(source, mapping, way, since)
+    return await _bound_by_tracking(source, mapping, way, since)
+
+
+async def _bound_by_rowversion(
+    source: HrisSource, mapping: EntityMapping, way: Incremental, since: str | None
+) -> Bound:
+    # Not the greatest rowversion: a transaction that has not ended yet may have taken a lower one.
+    (value,) = await _ask(source, mapping, "SELECT MIN_ACTIVE_ROWVERSION()")
+    until = _hexadecimal(value)
+    if since is None:
+        return _bound(mapping, way, {}, until)
+    if since > until:
+        return _everything_again(mapping, until, "the rowversions of the source went back")
+    return _bound(mapping, way, {"since": bytes.fromhex(since), "until": bytes.fromhex(until)}, until)
+
+
+async def _bound_by_tracking(source: HrisSource, mapping: EntityMapping, way: Incremental, since: str | None) -> Bound:
     now, oldest = await _ask(
         source,
         mapping,
@@ -148,11 +163,16 @@ async def choose_bound(
             f"{mapping.place}: Change Tracking is not enabled for {way.table}, or the login may not see it. Enable it, "
             "or read the whole entity (without `incremental`)."
         )
-    if since is not None and int(since) < int(str(oldest)):
-        bound = Bound(query=everything, newest=str(now))
-        bound.notes.append(f"Change Tracking of {way.table} no longer reaches back to the last run; all was read")
-        return bound
-    return _bound(mapping, way, {"since": int(since)} if since is not None else {}, str(now))
+    newest = str(now)
+    if since is None:
+        return _bound(mapping, way, {}, newest)
+    if int(since) < int(str(oldest)):
+        return _everything_again(
+            mapping, newest, f"Change Tracking of {way.table} no longer reaches back to the last run"
+        )
+    if int(since) > int(newest):
+        return _everything_again(mapping, newest, f"Change Tracking of {way.table} went back")
+    return _bound(mapping, way, {"since": int(since)}, newest)
 
 
 def split_gone(columns: Sequence[str], raw: RawBatch) -> tuple[RawBatch, RawBatch | None]:
@@ -165,6 +185,10 @@ def split_gone(columns: Sequence[str], raw: RawBatch) -> tuple[RawBatch, RawBatc
         return raw, None
     kept = sorted(set(range(raw.row_count)) - set(gone))
     return raw.take(kept), raw.take(gone)
+
+
+def _everything_again(mapping: EntityMapping, newest: str, why: str) -> Bound:
+    return Bound(query=mapping.source_query(), newest=newest, notes=[f"{why}; all {mapping.entity} were read"])
 
 
 def _bound(mapping: EntityMapping, way: Incremental, parameters: Mapping[str, object], newest: str) -> Bound:
@@ -193,8 +217,8 @@ def _changed_rows(mapping: EntityMapping, way: Incremental, parameters: Mapping[
 
 async def _ask(source: HrisSource, mapping: EntityMapping, text: str) -> tuple[object, ...]:
     query = SourceQuery(place=mapping.place, subject=mapping.entity.value, text=text, source=mapping.source)
-    async with source.open(query) as rows:
-        async for raw in rows.batches():
+    async with source.open(query) as rows, contextlib.aclosing(rows.batches()) as batches:
+        async for raw in batches:
             return raw.row(0)
     raise PermanentError(f"{mapping.place}: the source gave no answer to {text}.")
 
@@ -209,14 +233,23 @@ def _is_old(full_read_at: str | None, way: Incremental) -> bool:
 def _hexadecimal(value: object) -> str:
     if isinstance(value, bytes | bytearray | memoryview):
         return bytes(value).hex()
-    text = str(value)
-    return text[2:] if text.lower().startswith("0x") else text
+    return str(value).lower().removeprefix("0x")
 
 
 def _sortable(value: object) -> str | None:
-    """An ISO 8601 time of one form, so that texts compare as times do."""
+    """An ISO 8601 time of one form, so that texts compare as times do.
+
+    Raises:
+        ValueError: it is no time.
+    """
     if value is None:
         return None
     if not isinstance(value, dt.datetime):
-        value = dt.datetime.fromisoformat(str(value)[:26])
-    return value.replace(tzinfo=None).isoformat(sep=" ", timespec="microseconds")
+        text = to_text(value).strip()
+        if not text or text.startswith("0000-00-00"):  # "never", of MariaDB
+            return None
+        # A text is compared as a text by the source, so that its offset stays out of it.
+        value = dt.datetime.fromisoformat(text[:26]).replace(tzinfo=None)
+    elif value.tzinfo is not None:
+        value = value.astimezone(dt.UTC).replace(tzinfo=None)
+    return value.isoformat(sep=" ", timespec="microseconds")
