@@ -22,7 +22,12 @@ BATCH_ROWS = 20_000
 def replicate(order: Order) -> Cost:
     """One run of the pipeline."""
 
-    @dlt.resource(name="employee", primary_key="emp_no", write_disposition="merge")  # type: ignore[untyped-decorator]
+    @dlt.resource(  # type: ignore[untyped-decorator]
+        name="employee",
+        primary_key="emp_no",
+        write_disposition="merge",
+        columns={"emp_no": {"data_type": "text", "precision": 20}},
+    )
     def employees() -> Iterator[pa.Table]:
         for batch in read_arrow_batches_from_odbc(order.query, order.odbc, batch_size=BATCH_ROWS):
             yield pa.Table.from_batches([batch])
@@ -39,7 +44,8 @@ def replicate(order: Order) -> Cost:
                 "username": target.user,
                 "password": target.password,
                 "database": target.database,
-            }
+            },
+            create_primary_keys=True,  # without them its merge takes minutes
         ),
         dataset_name=target.database,
     )

@@ -198,7 +198,7 @@ def _sqlite_source(rows: int, folder: Path) -> Iterator[Source]:
 
         yield Source(
             title="an SQLite file by libsqliteodbc",
-            reader="aiosqlite (hrsync speaks ODBC to SQL Server only)",
+            reader="aiosqlite",
             url=f"sqlite+aiosqlite:///{path}",
             odbc=f"Driver=SQLite3;Database={path}",
             rows=rows,

@@ -22,6 +22,7 @@ class Cost:
     """What one piece of work took.
 
     Attributes:
+        cpu_seconds: what the process itself computed, in all its threads.
         idle_bytes: resident memory before it began.
         peak_bytes: the most that was resident while it ran.
         loop_gap_ms: the longest time for which an event loop answered nobody; None where there is none.
@@ -29,6 +30,7 @@ class Cost:
     """
 
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     idle_bytes: int = 0
     peak_bytes: int = 0
     loop_gap_ms: float | None = None
@@ -52,9 +54,9 @@ def measured() -> Iterator[Cost]:
     with contextlib.suppress(OSError):  # without it the peak is that of the whole process
         Path("/proc/self/clear_refs").write_text("5")
     cost.idle_bytes = _read_status("VmRSS")
-    begun = time.perf_counter()
+    begun, cpu_begun = time.perf_counter(), time.process_time()
     yield cost
-    cost.seconds = time.perf_counter() - begun
+    cost.seconds, cost.cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun
     cost.peak_bytes = _read_status("VmHWM")
 
 

@@ -273,11 +273,25 @@ def main(command: Sequence[str]) -> int:
             environment["TEST_MARIADB_URL"] = stack.enter_context(MariaDBServer(folder / "mariadb")).url
         if not environment.get("TEST_REDIS_URL"):
             environment["TEST_REDIS_URL"] = stack.enter_context(RedisServer(folder / "redis")).url
-        return subprocess.run(list(command), env=environment, check=False).returncode
+        with subprocess.Popen(list(command), env=environment) as child:
+            try:
+                return child.wait()
+            except BaseException as error:
+                # The servers stay until the command has put its things in order. Ctrl-C reaches it by itself.
+                if isinstance(error, _Terminated):
+                    child.send_signal(signal.SIGINT)
+                with contextlib.suppress(subprocess.TimeoutExpired, KeyboardInterrupt):
+                    child.wait(STOP_SECONDS)
+                child.kill()
+                raise
+
+
+class _Terminated(KeyboardInterrupt):
+    """This process is to end."""
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt
+    raise _Terminated
 
 
 if __name__ == "__main__":
