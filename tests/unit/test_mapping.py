@@ -334,6 +334,18 @@ def test_a_leave_of_nobody_is_rejected() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize(("ends_on", "is_taken"), [("2024-05-01", True), ("2024-04-30", False)])
+def test_a_leave_that_ends_before_it_starts_is_rejected(ends_on: str, is_taken: bool) -> None:
+    """A leave of one day starts and ends on that day; one that runs backwards is no leave."""
+    fields: dict[str, Any] = {name: FieldRule(column=name) for name in ("code", "employee_no", "starts_on", "ends_on")}
+    read = reader(tuple(fields), ["1"], entity=Entity.LEAVES, **fields).read(("L1", "1", "2024-05-01", ends_on))
+
+    expected = [] if is_taken else [(Reason.DATES_REVERSED, "ends_on")]
+    assert (is_taken, expected) == (
+        read.values is not None, [(item.reason, item.field) for item in read.defects]
+    )  # fmt: skip
+
+
 def test_references_to_what_is_not_replicated_are_kept() -> None:
     """Where departments are not mapped, nothing is known against their codes."""
     read = reader(("no", "name", "d"), department_code=FieldRule(column="d")).read(("1", "n", "D9"))

@@ -86,6 +86,7 @@ class EntitySpec:
     Attributes:
         key: the business key, unique in the source and in the target; compared exactly.
         parent: the field that names another row of the same entity (manager, department above), None if there is none.
+        in_order: pairs of dates of which the second must not be before the first.
         fields: all fields but `key` and `parent`, in the order in which rows hold them; the custom
             fields (`extra`, a JSON object as text) follow as one more value.
     """
@@ -94,6 +95,7 @@ class EntitySpec:
     key: Field
     parent: Field | None = None
     fields: tuple[Field, ...]
+    in_order: tuple[tuple[str, str], ...] = ()
 
     @property
     def value_names(self) -> tuple[str, ...]:
@@ -161,6 +163,7 @@ ENTITY_SPECS: Mapping[Entity, EntitySpec] = {
             _DAY_PART,
             Field(name="hours", kind=FieldKind.NUMBER, max_length=8),
         ),
+        in_order=(("starts_on", "ends_on"),),
     ),
     Entity.HOLIDAYS: EntitySpec(
         entity=Entity.HOLIDAYS,

@@ -30,6 +30,7 @@ class Reason(enum.StrEnum):
     UNREADABLE_TEXT = "unreadable_text"
     UNREADABLE_NUMBER = "unreadable_number"
     UNMAPPED_VALUE = "unmapped_value"
+    DATES_REVERSED = "dates_reversed"
     UNKNOWN_REFERENCE = "unknown_reference"
     REFERENCE_CYCLE = "reference_cycle"
     AMBIGUOUS_TREE_PATH = "ambiguous_tree_path"

@@ -279,7 +279,8 @@ class _ColumnRule:
         if self._rule.strip:
             column = pc.utf8_trim(column, characters=_BLANKS)
         if self._rule.case is not None:
-            column = pc.ascii_upper(column) if self._rule.case == "upper" else pc.ascii_lower(column)
+            # Not ascii_upper: it reads the wrong bytes of a column that was cast from a slice.
+            column = pc.utf8_upper(column) if self._rule.case == "upper" else pc.utf8_lower(column)
         column = pc.if_else(pc.equal(column, ""), pa.scalar(default, pa.string()), column)
         if default is not None:
             column = pc.fill_null(column, default)
@@ -392,6 +393,9 @@ class BatchReader:
             if item.required:
                 for row in _rows_where(pc.is_null(values[item.name])):
                     errors.setdefault(row, _missing_value(item))
+        for first, last in self._spec.in_order:
+            for row in _rows_where(pc.fill_null(pc.less(values[last], values[first]), False)):  # ISO 8601: as texts
+                errors.setdefault(row, _dates_reversed(first, last))
         warnings = self._check_references(values, errors)
         if self._mapping.manager_by_position:
             parents = values["position_code"]
@@ -605,6 +609,10 @@ def _rejected(message: str) -> str:
 
 def _missing_value(item: Field) -> Defect:
     return Defect(reason=Reason.MISSING_VALUE, field=item.name, message=f"{item.name} is empty.")
+
+
+def _dates_reversed(first: str, last: str) -> Defect:
+    return Defect(reason=Reason.DATES_REVERSED, field=last, message=f"{last} is before {first}; mend one of them.")
 
 
 def _not_text(reason: str) -> Defect:
