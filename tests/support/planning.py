@@ -296,6 +296,7 @@ def expected_contents(
             and row.key not in rejected
             and line.get("stable_key") is not None
             and row.values[spec.value_names.index("stable_key")] == line["stable_key"]
+            and (line[IS_ACTIVE] or not row.is_active)
         ]
         if candidates:
             renumbered[kept.pop(max(candidates, key=lambda row: (row.is_active, row.row_id)).key).key] = key

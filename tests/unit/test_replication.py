@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from hypothesis import given, settings
@@ -14,7 +16,15 @@ from backend.domain.employees import Entity
 from backend.domain.executions import RowCounts
 from backend.domain.mapping import EntityMapping, FieldRule, GuardRules
 from backend.domain.quarantine import Reason, Severity
-from backend.domain.replication import MASKED, EntityPlanner, State, TargetRow, make_mask, plan_replication
+from backend.domain.replication import (
+    MASKED,
+    EntityPlanner,
+    State,
+    TargetRow,
+    make_mask,
+    plan_replication,
+    target_batch,
+)
 from backend.domain.replication_plan import ChangeAction, RowChange, StreamFacts
 from backend.domain.row_batches import CanonicalBatch, hash_keys
 from tests.support.planning import (
@@ -28,10 +38,8 @@ from tests.support.planning import (
     read_rows,
 )
 
-BY_PATH = EntityMapping(
-    entity=Entity.EMPLOYEES,
-    place="hris.toml [employees]",
-    query="SELECT 1",
+BY_PATH = replace(
+    EMPLOYEES,
     fields={
         **{name: rule for name, rule in EMPLOYEES.fields.items() if name != "manager_no"},
         "tree_path": FieldRule(column="boss"),
@@ -254,6 +262,23 @@ def test_a_row_that_is_still_there_is_not_renumbered(there: Person) -> None:
 
     assert 0 == planned.plan.renumbered
     assert ["c"] == [change.key for change in planned.changes if change.action is ChangeAction.INSERT]
+
+
+def test_who_left_under_a_new_number_is_deactivated_like_anybody() -> None:
+    """The guard counts the old row, and can keep it as it is; a row that had left before is renumbered."""
+    target = applied([Person("a", stable="7")])
+    gone = applied([], target)
+    source = read_rows([Person("c", stable="7", state="T")])
+
+    planned = plan_rows(source, target)
+
+    assert [(ChangeAction.DEACTIVATE, "a"), (ChangeAction.INSERT, "c")] == [
+        (change.action, change.key) for change in planned.changes
+    ]
+    assert (1, 1, 0) == (planned.plan.counts.deactivated, planned.plan.counts.inserted, planned.plan.renumbered)
+    assert (ChangeAction.RENUMBER, "a", "c") == (
+        only(plan_rows(source, gone)).action, only(plan_rows(source, gone)).key, only(plan_rows(source, gone)).new_key
+    )  # fmt: skip
 
 
 def test_renumbering_leaves_no_circle_behind() -> None:
@@ -531,6 +556,52 @@ def test_the_states_are_what_the_store_writes_by() -> None:
     assert [
         State.INSERT, State.SAME, State.COMPARE, State.DUPLICATE, State.GONE, State.RENUMBER
     ] == states.tolist()  # fmt: skip
+
+
+def test_what_waits_for_a_person() -> None:
+    """All of a held plan; where the deactivations alone are skipped, these, with a fingerprint of their own."""
+    target = applied(people(*map(str, range(20))))
+    rules = GuardRules(on_guard="skip_deactivations")
+
+    held = plan_replication({Entity.EMPLOYEES: read_rows(people("0", "new"))}, {Entity.EMPLOYEES: target})
+    skipping, alone = (
+        plan_replication({Entity.EMPLOYEES: read_rows(people(*keys))}, {Entity.EMPLOYEES: target}, rules=rules)
+        for keys in (["0", "new"], ["0"])
+    )
+
+    assert held is held.waiting
+    assert {ChangeAction.DEACTIVATE} == {change.action for change in skipping.waiting.changes()}
+    assert RowCounts(deactivated=19) == skipping.waiting.counts
+    assert skipping.fingerprint != alone.fingerprint
+    assert skipping.waiting.fingerprint == alone.waiting.fingerprint
+
+
+def test_a_row_that_was_stored_with_another_digest_is_unchanged() -> None:
+    """An older version may have made digests in another way: what the fields hold is what counts."""
+    (row,) = applied(people("a"))
+    (source,) = read_rows(people("a"))
+    planner = EntityPlanner(Entity.EMPLOYEES)
+    planner.add_source(source)
+    planner.end_source()
+    shown = target_batch([row])
+    planner.add_target(shown._replace(digests=shown.digests + np.uint64(1)))
+    planner.resolve_parents(lambda: [source.rows])
+    planner.end_target()
+
+    assert (["a"], []) == (planner.keys_to_compare(source.rows, 0), list(planner.compare(source.rows, 0, {"a": row})))
+    assert RowCounts(read=1, inserted=0, updated=0, unchanged=1, deactivated=0, rejected=0) == (
+        planner.finish(StreamFacts()).counts
+    )
+
+
+def test_managers_who_are_each_others_by_position() -> None:
+    """Two positions may report to each other where they come from another source; both managers are left out."""
+    source = read_rows([Person("a", job="x"), Person("b", job="y")], replace(EMPLOYEES, manager_by_position=True))
+
+    planned = plan_rows(source, parents_by="position", positions={"x": "y", "y": "x"})
+
+    assert {"a": None, "b": None} == parents(apply_changes(planned)[0])
+    assert {"reference_cycle": 2} == planned.plan.reasons
 
 
 # --- sensitive fields -------------------------------------------------------------------------------------------------

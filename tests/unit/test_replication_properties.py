@@ -33,7 +33,7 @@ from tests.support.planning import (
     undo_changes,
 )
 
-moderate = settings(max_examples=30, deadline=None)
+moderate = settings(max_examples=50, deadline=None)
 
 KEYS = ("a", "A", "b", "B", "ä", "a\u0308", "ب", "王", "👩\u200d🚀", "0", "00")
 BAD_KEYS = (None, "", " \u3000", "a\x1fb", "x\ud83d", "k" * 101)

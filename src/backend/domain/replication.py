@@ -257,6 +257,9 @@ class EntityPlanner:
     ) -> dict[str, TargetRow]:
         """Rows that look new and are old ones under another key: the target's row by the new key.
 
+        Who has left together with the old key is not among them: the old row goes, which the guard can keep from
+        happening, and the new one comes as somebody who has left.
+
         Args:
             batches: the source's rows again.
             candidates: the target's rows that have the stable key of a row that looks new.
@@ -271,10 +274,11 @@ class EntityPlanner:
         for offset, batch in with_offsets(batches):
             states = self.states[offset : offset + batch.num_rows]
             for index in np.flatnonzero(states == State.INSERT).tolist():
-                rows = old.get(batch.column("stable_key")[index].as_py(), ())
+                rows = old.get(batch.column("stable_key")[index].as_py(), [])
+                is_active = batch.column(IS_ACTIVE)[index].as_py()
                 # The one that is active, else the one that came last: a person may have left more than once.
-                if rows:
-                    row = max(rows, key=lambda row: (row.is_active, row.row_id))
+                if fit := [row for row in rows if is_active or not row.is_active]:
+                    row = max(fit, key=lambda row: (row.is_active, row.row_id))
                     rows.remove(row)
                     self.states[offset + index] = State.RENUMBER
                     found[batch.column(0)[index].as_py()] = row
