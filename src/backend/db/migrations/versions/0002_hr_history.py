@@ -166,6 +166,7 @@ def upgrade() -> None:
         op.f("ix_hr_position_parent_code"), "hr_position", ["parent_code"], unique=False, if_not_exists=True
     )
     op.create_index(op.f("ix_hr_position_stable_key"), "hr_position", ["stable_key"], unique=False, if_not_exists=True)
+    op.drop_index("ix_hr_employee_position_code", table_name="hr_employee", if_exists=True)
 
 
 def _add_column(table: str, column: sa.Column[str]) -> None:
