@@ -8,9 +8,13 @@ import datetime as dt
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from backend.domain.mapping import EntityMapping, HrisMapping, Incremental, Lookup, SourceQuery, find_column, to_text
+from backend.domain.column_rules import RawBatch
+from backend.domain.employees import TREE_PATH
+from backend.domain.mapping import EntityMapping, HrisMapping, Incremental, Lookup, SourceQuery
 from backend.domain.replication_plan import StreamFacts
-from backend.domain.row_batches import FoundDefect, RawBatch, SupplementTable, read_supplement
+from backend.domain.result_columns import find_column
+from backend.domain.row_batches import FoundDefect, SupplementTable, read_supplement
+from backend.domain.values import to_text
 from backend.errors import PermanentError
 from backend.ports import HrisSource
 
@@ -131,6 +135,8 @@ async def choose_bound(
     everything = mapping.source_query()
     if way is None:
         return Bound(query=everything)
+    # By position or tree path the manager may be somebody who did not change.
+    full = full or mapping.manager_by_position or TREE_PATH in mapping.fields
     since = None if full or facts.mapping != fingerprint or _is_old(facts.full_read_at, way) else facts.bound
     if way.by == "updated_at":
         return _bound_by_time(mapping, way, since)

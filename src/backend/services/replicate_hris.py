@@ -20,17 +20,10 @@ import numpy as np
 import pyarrow as pa
 
 from backend.domain.employees import TREE_PATH, Entity
+from backend.domain.entity_planner import EntityPlanner, ParentsBy, State, make_mask, with_offsets
 from backend.domain.executions import RowCounts, RunReport
 from backend.domain.mapping import EntityMapping, HrisMapping
-from backend.domain.replication import (
-    EntityPlanner,
-    ParentsBy,
-    State,
-    fingerprint_bytes,
-    make_mask,
-    plan_entity,
-    with_offsets,
-)
+from backend.domain.replication import fingerprint_bytes, plan_entity
 from backend.domain.replication_plan import (
     ChangeAction,
     Concern,
@@ -44,7 +37,8 @@ from backend.domain.replication_plan import (
     find_concerns,
     may_skip_deactivations,
 )
-from backend.domain.row_batches import PARENT_REF, BatchReader, CanonicalBatch, KnownKeys
+from backend.domain.row_batches import PARENT_REF, BatchReader, CanonicalBatch
+from backend.domain.row_hashes import KnownKeys
 from backend.errors import ConflictError, GuardError, NotFoundError
 from backend.ports import HrisSource, HrStore, HrWriter, OpenSpool, RowSpool, Run, RunLog
 from backend.services.read_hris import Bound, choose_bound, read_lookups, read_supplements, split_gone
@@ -190,6 +184,7 @@ async def _planned(
     log: RunLog | None = None,
 ) -> AsyncIterator[list[_Planned]]:
     facts = await store.read_facts(mapping.entities)
+    by_position = any(item.manager_by_position for item in mapping.entities.values())
     lookups = await read_lookups(source, mapping)
     known: dict[Entity, KnownKeys] = {}
     positions: dict[str, str] = {}
@@ -208,7 +203,10 @@ async def _planned(
                 expected=sum(item.sizes[-1] for item in facts.values() if item.sizes) or None,
                 done=done,
             )
-            item = await reading.plan(known, lookups, positions, full=full, verify=full if verify is None else verify)
+            needs_all = entity is Entity.POSITIONS and by_position
+            item = await reading.plan(
+                known, lookups, positions, full=full or needs_all, verify=full if verify is None else verify
+            )
             known[entity] = item.planner.known_keys()
             if entity is Entity.POSITIONS:
                 positions = await asyncio.to_thread(item.planner.parents, item.batches())
