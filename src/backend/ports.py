@@ -16,9 +16,10 @@ from backend.domain.quarantine import QuarantineEntry
 if TYPE_CHECKING:  # these load Arrow, which few processes need
     import pyarrow as pa
 
-    from backend.domain.replication import RowsWanted, TargetBatch, TargetRow
+    from backend.domain.column_rules import RawBatch
+    from backend.domain.entity_planner import TargetBatch, TargetRow
+    from backend.domain.replication import RowsWanted
     from backend.domain.replication_plan import EntityPlan, HeldRun, ReplicationPlan, RowChange, StreamFacts
-    from backend.domain.row_batches import RawBatch
 
 
 class RunLog(Protocol):

@@ -17,7 +17,7 @@ from backend.api.repositories.hr_history_repository import Beginning, HrHistoryR
 from backend.db.database import Database
 from backend.db.types import db_now
 from backend.domain.employees import Entity
-from backend.domain.replication import make_mask
+from backend.domain.entity_planner import make_mask
 from tests.support.databases import make_database
 from tests.support.hr_history import HistoryWriter, as_state, at, run_id
 from tests.support.hris import MAPPING, Hris, RecordedRun, employee, mapping, replicate

@@ -20,8 +20,9 @@ from backend.adapters.csv_source import CsvHrisSource
 from backend.adapters.hris_source import DatabaseHrisSource, HrisSources
 from backend.db.database import Database
 from backend.db.hris_database import dispose_hris_engine, source_database
-from backend.domain.mapping import SourceQuery, to_text
-from backend.domain.row_batches import RawBatch
+from backend.domain.column_rules import RawBatch
+from backend.domain.mapping import SourceQuery
+from backend.domain.values import to_text
 from backend.errors import ConfigurationError, HrsyncError, PermanentError, TransientError
 from backend.ports import HrisSource
 from backend.settings import Settings

@@ -10,23 +10,16 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
+from backend.domain.column_rules import RawBatch
 from backend.domain.employees import ENTITY_SPECS, EmploymentStatus, Entity
+from backend.domain.entity_planner import EntityPlanner, ParentsBy, State, TargetRow, with_offsets
 from backend.domain.hierarchy import find_cycles
 from backend.domain.mapping import EntityMapping, FieldRule
 from backend.domain.quarantine import QuarantineEntry
-from backend.domain.replication import (
-    EntityPlanner,
-    ParentsBy,
-    RowsWanted,
-    State,
-    TargetRow,
-    drive,
-    plan_entity,
-    target_batch,
-    with_offsets,
-)
+from backend.domain.replication import RowsWanted, drive, plan_entity, target_batch
 from backend.domain.replication_plan import ChangeAction, EntityPlan, RowChange, StreamFacts
-from backend.domain.row_batches import IS_ACTIVE, PARENT_REF, BatchReader, CanonicalBatch, KnownKeys, RawBatch
+from backend.domain.row_batches import IS_ACTIVE, PARENT_REF, BatchReader, CanonicalBatch
+from backend.domain.row_hashes import KnownKeys
 
 Target = tuple[TargetRow, ...]
 

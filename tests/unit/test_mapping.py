@@ -11,10 +11,14 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pytest
 
+from backend.domain.column_rules import RawBatch
 from backend.domain.employees import Entity
-from backend.domain.mapping import EntityMapping, FieldRule, Supplement, find_column, to_json, to_text
+from backend.domain.mapping import EntityMapping, FieldRule, Supplement
 from backend.domain.quarantine import Defect, Reason, Severity
-from backend.domain.row_batches import BatchReader, KnownKeys, RawBatch, hash_keys
+from backend.domain.result_columns import find_column
+from backend.domain.row_batches import BatchReader
+from backend.domain.row_hashes import KnownKeys, hash_keys
+from backend.domain.values import to_json, to_text
 from backend.errors import PermanentError
 
 ACTIVE = FieldRule(constant="active")

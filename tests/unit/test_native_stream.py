@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 import pytest
 
 from backend.adapters.native_stream import open_stream
-from backend.domain.row_batches import RawBatch
+from backend.domain.column_rules import RawBatch
 from tests.support.waiting import eventually_async
 
 DEADLINE = 10

@@ -13,20 +13,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domain.employees import Entity
+from backend.domain.entity_planner import MASKED, EntityPlanner, State, TargetRow, make_mask
 from backend.domain.executions import RowCounts
 from backend.domain.mapping import EntityMapping, FieldRule, GuardRules
 from backend.domain.quarantine import Reason, Severity
-from backend.domain.replication import (
-    MASKED,
-    EntityPlanner,
-    State,
-    TargetRow,
-    make_mask,
-    plan_replication,
-    target_batch,
-)
+from backend.domain.replication import plan_replication, target_batch
 from backend.domain.replication_plan import ChangeAction, RowChange, StreamFacts
-from backend.domain.row_batches import CanonicalBatch, hash_keys
+from backend.domain.row_batches import CanonicalBatch
+from backend.domain.row_hashes import hash_keys
 from tests.support.planning import (
     EMPLOYEES,
     Person,

@@ -13,10 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from backend.domain.employees import ENTITY_SPECS, TREE_PATH, Entity
+from backend.domain.entity_planner import ParentsBy
 from backend.domain.executions import RowCounts
 from backend.domain.hierarchy import find_cycles, parents_by_path, parents_by_position
 from backend.domain.mapping import FieldRule
-from backend.domain.replication import ParentsBy, plan_replication
+from backend.domain.replication import plan_replication
 from backend.domain.replication_plan import ChangeAction, RowChange, StreamFacts
 from backend.domain.row_batches import IS_ACTIVE
 from tests.support.planning import (

@@ -14,29 +14,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from backend.domain.column_rules import RawBatch
 from backend.domain.employees import ENTITY_SPECS, Entity
-from backend.domain.mapping import (
-    DefectError,
-    EntityMapping,
-    FieldRule,
-    Supplement,
-    compile_custom,
-    compile_rule,
-    to_json,
-)
+from backend.domain.mapping import EntityMapping, FieldRule, Supplement
 from backend.domain.quarantine import Reason, Severity
-from backend.domain.row_batches import (
-    DIGEST,
-    NO_HASH,
-    BatchReader,
-    CanonicalBatch,
-    KnownKeys,
-    RawBatch,
-    digest_values,
-    hash_keys,
-    read_supplement,
-    row_schema,
-)
+from backend.domain.row_batches import DIGEST, BatchReader, CanonicalBatch, read_supplement, row_schema
+from backend.domain.row_hashes import NO_HASH, KnownKeys, digest_values, hash_keys
+from backend.domain.values import DefectError, compile_custom, compile_rule, to_json
 from backend.errors import PermanentError
 
 moderate = settings(max_examples=40, deadline=None)

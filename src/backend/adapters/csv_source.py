@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from backend.adapters.native_stream import NativeStream, open_stream
+from backend.domain.column_rules import RawBatch
 from backend.domain.mapping import SourceQuery
-from backend.domain.row_batches import RawBatch
 from backend.errors import ConfigurationError, PermanentError, TransientError
 
 if TYPE_CHECKING:

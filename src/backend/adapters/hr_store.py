@@ -26,11 +26,12 @@ from backend.db.database import Database
 from backend.db.models import Base, Department, Employee, Holiday, HrChange, Leave, Position, QuarantinedRow, Stream
 from backend.db.types import db_now
 from backend.domain.employees import ENTITY_SPECS, Entity
-from backend.domain.mapping import to_text
+from backend.domain.entity_planner import TargetBatch, TargetRow
 from backend.domain.quarantine import QuarantineEntry
-from backend.domain.replication import RowsWanted, TargetBatch, TargetRow, target_batch
+from backend.domain.replication import RowsWanted, target_batch
 from backend.domain.replication_plan import ChangeAction, EntityPlan, HeldRun, ReplicationPlan, RowChange, StreamFacts
 from backend.domain.row_batches import DIGEST, IS_ACTIVE, PARENT_REF
+from backend.domain.values import to_text
 from backend.errors import PermanentError, TransientError
 
 _MODELS: Mapping[Entity, type[Base]] = {

@@ -17,7 +17,7 @@ from backend.domain.mapping import SourceQuery
 from backend.errors import ConfigurationError, PermanentError, TransientError
 
 if TYPE_CHECKING:
-    from backend.domain.row_batches import RawBatch
+    from backend.domain.column_rules import RawBatch
     from backend.ports import HrisSource, SourceRows
 
 BATCH_ROWS = 1000
@@ -154,7 +154,7 @@ class _ResultRows:
         self._batch_rows = batch_rows
 
     async def batches(self) -> AsyncGenerator[RawBatch, None]:
-        from backend.domain.row_batches import RawBatch
+        from backend.domain.column_rules import RawBatch
 
         async for rows in self._result.partitions(self._batch_rows):
             yield RawBatch(columns=[list(column) for column in zip(*rows, strict=True)], row_count=len(rows))

@@ -17,7 +17,8 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSche
 
 from backend.domain.employees import ENTITY_SPECS, TREE_PATH, Entity, EntitySpec, FieldKind
 from backend.domain.employees import Field as CanonicalField
-from backend.domain.mapping import GuardRules, Incremental, to_text
+from backend.domain.mapping import GuardRules, Incremental
+from backend.domain.values import to_text
 
 EXTRA = "extra"
 NAME_PATTERN = r"^[A-Za-z][A-Za-z0-9_]{0,49}$"

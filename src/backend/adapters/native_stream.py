@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 from backend.utils.native import original
 
 if TYPE_CHECKING:
-    from backend.domain.row_batches import RawBatch
+    from backend.domain.column_rules import RawBatch
 
 T = TypeVar("T")
 

@@ -13,7 +13,7 @@ import arrow_odbc
 import pyarrow as pa
 from sqlalchemy.exc import DBAPIError
 
-from backend.domain.row_batches import RawBatch
+from backend.domain.column_rules import RawBatch
 
 DESCRIBE = "EXEC sys.sp_describe_first_result_set @tsql = :query"
 

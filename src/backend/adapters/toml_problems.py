@@ -8,7 +8,7 @@ from typing import TypeVar, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from backend.domain.mapping import suggest
+from backend.domain.result_columns import suggest
 from backend.errors import ConfigurationError
 
 # A key by the names that lead to it; the number (from 0) stands for a table of an array: [[employees.supplements]].

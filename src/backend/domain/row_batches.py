@@ -1,24 +1,17 @@
-"""Rows by column: as a source gives them, and in canonical form.
-
-Hundreds of thousands of rows pass here, so a value is not looked at one by one where it need not be: a column of plain
-texts is handled by Arrow as a whole, and of a column with few different values each one is converted once.
-"""
+"""Rows in canonical form, made of a source's batches by the rules of the mapping."""
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
-import xxhash
 
+from backend.domain.column_rules import ColumnRule, RawBatch, rows_where
 from backend.domain.employees import (
     ENTITY_SPECS,
     TREE_PATH,
@@ -28,68 +21,26 @@ from backend.domain.employees import (
     Field,
     FieldKind,
 )
-from backend.domain.mapping import (
-    Convert,
-    DefectError,
-    EntityMapping,
-    FieldRule,
-    Supplement,
-    compile_custom,
-    compile_rule,
-    explain_missing,
-    find_column,
-    find_missing_columns,
-    missing_key,
-    to_json,
-)
+from backend.domain.mapping import EntityMapping, FieldRule, Supplement
 from backend.domain.quarantine import Defect, Reason, Severity, unknown_reference
+from backend.domain.result_columns import explain_missing, find_column, find_missing_columns
+from backend.domain.row_hashes import KnownKeys, bytes_of, digest_values, hash_keys
+from backend.domain.values import compile_custom, compile_rule, missing_key, to_json
 from backend.errors import PermanentError
 
-Column: TypeAlias = "pa.Array | Sequence[object]"
-Hashes = npt.NDArray[np.uint64]
-
 PARENT_REF = "parent_ref"
+
+
 IS_ACTIVE = "is_active"
+
+
 DIGEST = "digest"
-NO_HASH = np.uint64(0)
 
-# What `str.strip` cuts, so that both ways of converting a text agree.
-_BLANKS = "".join(chr(code) for code in range(0x110000) if chr(code).isspace())
+
 _CONTROL = r"[\x00-\x1f]"
-_UNIT = "\x1f"
+
+
 _NOT_EMPLOYED = tuple(status.value for status in EmploymentStatus if not status.is_employed)
-_REMEMBERED = 20_000
-# Unlike 1 and 1.0, or one instant in two zones.
-_SAME_WHEN_EQUAL = {str, int, bool, bytes, dt.date, decimal.Decimal}
-_FEW = 0.5  # a column with less than this share of different values is converted value by value, once each
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RawBatch:
-    """Some rows of a query's result, in its order.
-
-    Attributes:
-        columns: one entry for each result column: an Arrow array where the driver gives one, else the driver's values.
-        row_count: how many rows; each column has so many values.
-    """
-
-    columns: Sequence[Column]
-    row_count: int
-
-    def row(self, index: int) -> tuple[object, ...]:
-        """The values of one row."""
-        return tuple(
-            column[index].as_py() if isinstance(column, pa.Array) else column[index] for column in self.columns
-        )
-
-    def take(self, rows: Sequence[int]) -> RawBatch:
-        """Some of the rows."""
-        places = pa.array(rows, pa.int64())
-        columns = [
-            column.take(places) if isinstance(column, pa.Array) else [column[row] for row in rows]
-            for column in self.columns
-        ]
-        return RawBatch(columns=columns, row_count=len(rows))
 
 
 class FoundDefect(NamedTuple):
@@ -124,47 +75,6 @@ class CanonicalBatch:
     rejected_keys: Sequence[str]
 
 
-class KnownKeys:
-    """The keys of an entity that other rows may refer to.
-
-    Args:
-        read: gives their hashes; called when they are needed first.
-    """
-
-    def __init__(self, read: Callable[[], Hashes]) -> None:
-        self._read = read
-        self._ascending: Hashes | None = None
-
-    def find(self, hashes: Hashes) -> npt.NDArray[np.bool_]:
-        """Which of the keys with these hashes there are."""
-        if self._ascending is None:
-            self._ascending = np.sort(self._read())
-        return contains(self._ascending, hashes)
-
-
-def contains(ascending: Hashes, wanted: Hashes) -> npt.NDArray[np.bool_]:
-    """Which of `wanted` are in `ascending`."""
-    if not len(ascending):
-        return np.zeros(len(wanted), dtype=np.bool_)
-    places = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    found: npt.NDArray[np.bool_] = ascending[places] == wanted
-    return found
-
-
-def hash_keys(keys: pa.Array) -> Hashes:
-    """A 64-bit hash of each key, which stands for it while whole companies are compared; `NO_HASH` for None.
-
-    Of n keys two share a hash with a probability of n * n / 2**65: of 300,000 one in 400 million.
-    """
-    if keys.null_count:  # parents: there are fewer of them than rows
-        coded = keys.dictionary_encode()
-        hashes = np.append(hash_keys(coded.dictionary), NO_HASH)
-        found: Hashes = hashes[pc.fill_null(coded.indices, len(coded.dictionary)).to_numpy()]
-        return found
-    digests = b"".join(map(xxhash.xxh3_64_digest, keys.cast(pa.binary()).to_pylist()))
-    return np.frombuffer(digests, dtype=">u8").astype(np.uint64)
-
-
 def row_schema(entity: Entity) -> pa.Schema:
     """The columns of `CanonicalBatch.rows`."""
     spec = ENTITY_SPECS[entity]
@@ -175,30 +85,6 @@ def row_schema(entity: Entity) -> pa.Schema:
             (DIGEST, pa.binary(16)),
         ]
     )
-
-
-def digest_values(columns: Sequence[pa.Array]) -> pa.Array:
-    """16 bytes for each row that differ when its values do; the same in every version of hrsync."""
-    # No canonical text is empty, so that an empty one can stand for None.
-    filled = [pc.fill_null(column, "") for column in columns]
-    joined = pc.binary_join_element_wise(*filled, _UNIT)
-    if np.count_nonzero(_bytes_of(joined) == ord(_UNIT)) != len(joined) * (len(columns) - 1):
-        # Rows with a text that holds the separator itself are rare; they are written in a slower way that has none.
-        odd = pc.greater(pc.count_substring(joined, _UNIT), len(columns) - 1)
-        rows = zip(*(column.filter(odd).to_pylist() for column in columns), strict=True)
-        joined = pc.replace_with_mask(joined, odd, pa.array([json.dumps(row) for row in rows], pa.string()))
-    digests = b"".join(map(xxhash.xxh3_128_digest, joined.cast(pa.binary()).to_pylist()))
-    return pa.FixedSizeBinaryArray.from_buffers(pa.binary(16), len(joined), [None, pa.py_buffer(digests)])
-
-
-def _bytes_of(texts: pa.Array) -> npt.NDArray[np.uint8]:
-    """The UTF-8 bytes of all texts, one after the other."""
-    _, offsets, data = texts.buffers()
-    if data is None or not len(texts):
-        return np.zeros(0, dtype=np.uint8)
-    places = np.frombuffer(offsets, dtype=np.int32)
-    first, last = places[texts.offset], places[texts.offset + len(texts)]
-    return np.frombuffer(data, dtype=np.uint8)[first:last]
 
 
 class SupplementTable:
@@ -217,116 +103,6 @@ class SupplementTable:
     def find(self, field: str, keys: pa.Array) -> pa.Array:
         """The field's values for these keys; None where it knows none."""
         return self._values[field].take(pc.index_in(keys, value_set=self._keys))
-
-
-class _Converted(NamedTuple):
-    """A column in canonical form; `errors` by row."""
-
-    values: pa.Array
-    errors: Mapping[int, Defect]
-
-
-class _ColumnRule:
-    """One field's rule, bound to a result column."""
-
-    def __init__(self, item: Field, rule: FieldRule, position: int, convert: Convert) -> None:
-        self.item = item
-        self.position = position
-        self._rule = rule
-        self._convert = convert
-        # What a value became: most of a batch's values were in an earlier one.
-        self._known: dict[object, tuple[str | None, Defect | None]] = {}
-        self._known_kind: object = None
-        self._is_plain = item.kind is FieldKind.TEXT and not (
-            rule.after or rule.values is not None or rule.lookup or rule.null_if
-        )
-
-    def read(self, raw: RawBatch) -> _Converted:
-        if self.position < 0:
-            return _Converted(pa.repeat(pa.scalar(self._convert(None), pa.string()), raw.row_count), {})
-        column = raw.columns[self.position]
-        if not isinstance(column, pa.Array):
-            texts = _as_texts(column)
-            if texts is None:
-                return self._read_values(column, kind=_kind_of_few(column))
-            column = texts
-        if pa.types.is_large_string(column.type):
-            column = column.cast(pa.string())
-        if pa.types.is_null(column.type):
-            column = column.cast(pa.string())
-        if self._is_plain and pa.types.is_string(column.type) and self._has_plain_letters(column):
-            return self._read_plain(column)
-        coded = column.dictionary_encode()
-        different = coded.dictionary.to_pylist()
-        few = len(different) <= raw.row_count * _FEW and not pa.types.is_floating(column.type)
-        values, errors = self._read_values(different, kind=column.type if few else None)
-        # A missing index is a value of its own: a NULL may have a default.
-        missing = self._convert(None)
-        taken = values.take(coded.indices)
-        if missing is not None:
-            taken = pc.if_else(pc.is_null(coded.indices), missing, taken)
-        if not errors:
-            return _Converted(taken, {})
-        rows = coded.indices.to_pylist()
-        return _Converted(taken, {row: errors[index] for row, index in enumerate(rows) if index in errors})
-
-    def _has_plain_letters(self, column: pa.Array) -> bool:
-        """Whether Arrow changes the case of the letters as Python does, if it is to be changed at all."""
-        return self._rule.case is None or bool((_bytes_of(column) < 0x80).all())
-
-    def _read_plain(self, column: pa.Array) -> _Converted:
-        default = self._rule.default or None
-        if self._rule.strip:
-            column = pc.utf8_trim(column, characters=_BLANKS)
-        if self._rule.case is not None:
-            # Not ascii_upper: it reads the wrong bytes of a column that was cast from a slice.
-            column = pc.utf8_upper(column) if self._rule.case == "upper" else pc.utf8_lower(column)
-        column = pc.if_else(pc.equal(column, ""), pa.scalar(default, pa.string()), column)
-        if default is not None:
-            column = pc.fill_null(column, default)
-        errors = {}
-        longest = pc.max(pc.utf8_length(column)).as_py()
-        if longest is not None and longest > self.item.max_length:
-            is_long = pc.fill_null(pc.greater(pc.utf8_length(column), self.item.max_length), False)
-            for row in _rows_where(is_long):
-                errors[row] = _of(self._try(column[row].as_py())[1])
-            column = pc.if_else(is_long, pa.scalar(None, pa.string()), column)
-        return _Converted(column, errors)
-
-    def _read_values(self, values: Sequence[object], *, kind: object) -> _Converted:
-        """Convert value by value; where they are of one kind and few, each of them once."""
-        errors: dict[int, Defect] = {}
-        if kind is not None:
-            if len(self._known) > _REMEMBERED or kind != self._known_kind:
-                self._known, self._known_kind = {}, kind
-            known = self._known
-            for value in set(values) - known.keys():
-                known[value] = self._try(value)
-            texts = [known[value][0] for value in values]
-            bad = {value for value, (_, defect) in known.items() if defect is not None}
-            if bad:
-                errors = {row: _of(known[value][1]) for row, value in enumerate(values) if value in bad}
-        else:
-            convert = self._convert
-            try:
-                texts = [convert(value) for value in values]
-            except DefectError:
-                results = [self._try(value) for value in values]
-                texts = [text for text, _ in results]
-                errors = {row: defect for row, (_, defect) in enumerate(results) if defect is not None}
-        try:
-            return _Converted(pa.array(texts, pa.string()), errors)
-        except UnicodeEncodeError:
-            for row, text in enumerate(texts):
-                if text is not None and (reason := _half_character(text)):
-                    texts[row], errors[row] = None, _not_text(reason)
-            return _Converted(pa.array(texts, pa.string()), errors)
-
-    def _try(self, value: object) -> tuple[str | None, Defect | None]:
-        try:
-            return self._convert(value), None
-        except DefectError as error:
-            return None, error.defect
 
 
 class BatchReader:
@@ -372,17 +148,17 @@ class BatchReader:
         """The canonical rows of `raw`, and what is wrong with the others."""
         errors: dict[int, Defect] = {}  # the first thing that is wrong with each row
 
-        def take(rule: _ColumnRule) -> pa.Array:
+        def take(rule: ColumnRule) -> pa.Array:
             converted = rule.read(raw)
             for row, defect in converted.errors.items():
                 errors.setdefault(row, defect)
             return converted.values
 
         keys = take(self._key)
-        for row in _rows_where(pc.is_null(keys)):
+        for row in rows_where(pc.is_null(keys)):
             errors.setdefault(row, missing_key(self._spec))
-        if (_bytes_of(keys) < ord(" ")).any():
-            for row in _rows_where(pc.fill_null(pc.match_substring_regex(keys, _CONTROL), False)):
+        if (bytes_of(keys) < ord(" ")).any():
+            for row in rows_where(pc.fill_null(pc.match_substring_regex(keys, _CONTROL), False)):
                 errors.setdefault(row, _control_character(self._spec))
         values = {rule.item.name: take(rule) for rule in self._fields}
         parents = take(self._parent) if self._parent else pa.nulls(raw.row_count, pa.string())
@@ -391,10 +167,10 @@ class BatchReader:
         _complete_full_name(values)
         for item in self._spec.fields:
             if item.required:
-                for row in _rows_where(pc.is_null(values[item.name])):
+                for row in rows_where(pc.is_null(values[item.name])):
                     errors.setdefault(row, _missing_value(item))
         for first, last in self._spec.in_order:
-            for row in _rows_where(pc.fill_null(pc.less(values[last], values[first]), False)):  # ISO 8601: as texts
+            for row in rows_where(pc.fill_null(pc.less(values[last], values[first]), False)):  # ISO 8601: as texts
                 errors.setdefault(row, _dates_reversed(first, last))
         warnings = self._check_references(values, errors)
         if self._mapping.manager_by_position:
@@ -432,19 +208,19 @@ class BatchReader:
         """The keys of rows of which nothing else is known."""
         return [key for key in self._key.read(raw).values.to_pylist() if key is not None]
 
-    def _bind(self, item: Field, rule: FieldRule) -> _ColumnRule:
+    def _bind(self, item: Field, rule: FieldRule) -> ColumnRule:
         rule = rule if rule is not _NOT_MAPPED else FieldRule(constant=item.default)
         position = -1 if rule.column is None else find_column(rule.column, self._columns)
         assert position is not None, "the columns were checked"
-        return _ColumnRule(item, rule, position, compile_rule(item, rule, self._lookups))
+        return ColumnRule(item, rule, position, compile_rule(item, rule, self._lookups))
 
-    def _bind_custom(self, name: str, rule: FieldRule) -> tuple[str, _ColumnRule]:
+    def _bind_custom(self, name: str, rule: FieldRule) -> tuple[str, ColumnRule]:
         item = Field(name=f"extra.{name}", max_length=10_000, kind=FieldKind.NUMBER)  # never the way of plain texts
         position = -1 if rule.column is None else find_column(rule.column, self._columns)
         assert position is not None, "the columns were checked"
-        return name, _ColumnRule(item, rule, position, compile_custom(name, rule, self._lookups))
+        return name, ColumnRule(item, rule, position, compile_custom(name, rule, self._lookups))
 
-    def _bind_parent(self) -> _ColumnRule | None:
+    def _bind_parent(self) -> ColumnRule | None:
         fields, parent = self._mapping.fields, self._spec.parent
         if TREE_PATH in fields:
             return self._bind(Field(name=TREE_PATH, max_length=4000), fields[TREE_PATH])
@@ -479,7 +255,7 @@ class BatchReader:
             if not len(unknown):
                 continue
             is_unknown = pc.is_in(column, value_set=unknown)
-            for row in _rows_where(is_unknown):
+            for row in rows_where(is_unknown):
                 defect = unknown_reference(item, column[row].as_py())
                 if item.required or self._mapping.unknown_reference == "reject":
                     errors.setdefault(
@@ -511,12 +287,12 @@ def read_supplement(
     missing = find_missing_columns(mapped, columns)
     if missing:
         raise PermanentError(explain_missing(supplement.place, missing, columns))
-    rules: list[_ColumnRule] = []
+    rules: list[ColumnRule] = []
     for item in (spec.key, *spec.fields):
         if (rule := supplement.fields.get(item.name)) is not None:
             position = -1 if rule.column is None else find_column(rule.column, columns)
             assert position is not None, "the columns were checked"
-            rules.append(_ColumnRule(item, rule, position, compile_rule(item, rule, lookups)))
+            rules.append(ColumnRule(item, rule, position, compile_rule(item, rule, lookups)))
     chunks: list[pa.RecordBatch] = []
     defects: list[FoundDefect] = []
     names = [rule.item.name for rule in rules]
@@ -547,36 +323,6 @@ def _whole(column: pa.ChunkedArray) -> pa.Array:
 _NOT_MAPPED = FieldRule(constant=None)
 
 
-def _rows_where(mask: pa.Array) -> list[int]:
-    return pc.indices_nonzero(mask).to_pylist()  # type: ignore[no-any-return]
-
-
-def _as_texts(values: Sequence[object]) -> pa.Array | None:
-    """The values as an Arrow array when they are texts and Nones only."""
-    if not set(map(type, values)) <= {str, type(None)}:
-        return None
-    try:
-        return pa.array(values, pa.string())
-    except UnicodeEncodeError:
-        return None
-
-
-def _kind_of_few(values: Sequence[object]) -> object:
-    """The type of the values where it is one of which equal values are the same, and few of them are different."""
-    kinds = set(map(type, values)) - {type(None)}
-    if len(kinds) != 1 or not kinds <= _SAME_WHEN_EQUAL:
-        return None
-    return kinds.pop() if len(set(values)) <= len(values) * _FEW else None
-
-
-def _half_character(text: str) -> str | None:
-    try:
-        text.encode()
-    except UnicodeEncodeError as error:
-        return error.reason
-    return None
-
-
 def _complete_full_name(values: dict[str, pa.Array]) -> None:
     full = values.get("full_name")
     if full is None or not full.null_count:
@@ -595,14 +341,6 @@ def _normal_paths(paths: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(inner, ""), "/", pc.binary_join_element_wise("/", inner, "/", ""))
 
 
-# --- what is wrong --------------------------------------------------------------------------------------------------
-
-
-def _of(defect: Defect | None) -> Defect:
-    assert defect is not None
-    return defect
-
-
 def _rejected(message: str) -> str:
     return message.replace("the row is kept without it", "the row is rejected")
 
@@ -613,13 +351,6 @@ def _missing_value(item: Field) -> Defect:
 
 def _dates_reversed(first: str, last: str) -> Defect:
     return Defect(reason=Reason.DATES_REVERSED, field=last, message=f"{last} is before {first}; mend one of them.")
-
-
-def _not_text(reason: str) -> Defect:
-    return Defect(
-        reason=Reason.UNREADABLE_TEXT,
-        message=f"A text holds half a character ({reason}); store it again in the source.",
-    )
 
 
 def _control_character(spec: EntitySpec) -> Defect:

@@ -10,20 +10,13 @@ import datetime as dt
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from backend.domain.column_rules import RawBatch
 from backend.domain.employees import ENTITY_SPECS, Entity
-from backend.domain.mapping import (
-    EntityMapping,
-    FieldRule,
-    HrisMapping,
-    Incremental,
-    Lookup,
-    SourceQuery,
-    find_column,
-    find_missing_columns,
-    to_text,
-)
+from backend.domain.mapping import EntityMapping, FieldRule, HrisMapping, Incremental, Lookup, SourceQuery
 from backend.domain.quarantine import Reason
-from backend.domain.row_batches import BatchReader, RawBatch, SupplementTable, read_supplement
+from backend.domain.result_columns import find_column, find_missing_columns
+from backend.domain.row_batches import BatchReader, SupplementTable, read_supplement
+from backend.domain.values import to_text
 from backend.errors import ConfigurationError, HrsyncError, TransientError
 from backend.ports import HrisSource
 from backend.services.hris_findings import (

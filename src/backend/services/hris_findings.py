@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from backend.domain.employees import ENTITY_SPECS, TREE_PATH, Entity
-from backend.domain.mapping import EntityMapping, FieldRule, MissingColumn
+from backend.domain.mapping import EntityMapping, FieldRule
 from backend.domain.masking import mask_value, outline
 from backend.domain.quarantine import Reason
+from backend.domain.result_columns import MissingColumn
 from backend.errors import HrsyncError
 from backend.services.hris_tally import KEYS_KEPT, KeyTally, Misfit, RowProblem
 

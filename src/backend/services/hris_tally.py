@@ -9,19 +9,13 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from backend.domain.column_rules import RawBatch
 from backend.domain.employees import ENTITY_SPECS, TREE_PATH, EntitySpec, Field, FieldKind
-from backend.domain.mapping import (
-    Convert,
-    DefectError,
-    EntityMapping,
-    FieldRule,
-    Supplement,
-    compile_rule,
-    find_column,
-    to_text,
-)
+from backend.domain.mapping import EntityMapping, FieldRule, Supplement
 from backend.domain.quarantine import Reason
-from backend.domain.row_batches import BatchReader, RawBatch, SupplementTable
+from backend.domain.result_columns import find_column
+from backend.domain.row_batches import BatchReader, SupplementTable
+from backend.domain.values import Convert, DefectError, compile_rule, to_text
 
 # So many keys are compared with each other, so many different values of a field are told apart.
 KEYS_KEPT = 200_000
