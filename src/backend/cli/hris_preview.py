@@ -91,7 +91,7 @@ def preview(  # noqa: PLR0917 - the parameters are options
 async def _plan(entity: str | None, *, shown: int, csv_file: Path | None) -> tuple[ReplicationPlan, list[Change], int]:
     """The plan, the first of its changes, and how many were written into the file."""
     from backend.resources import hr_store, hris_mapping, hris_source, open_row_spool
-    from backend.services.replicate_hris import preview_hris
+    from backend.services.plan_hris import preview_hris
 
     mapping = hris_mapping()
     written = 0

@@ -10,7 +10,7 @@ from backend.domain.employees import Entity
 from backend.domain.mapping import HrisMapping
 from backend.domain.replication_plan import EntityPlan, ReplicationPlan, RowChange
 from backend.ports import HrisSource, HrStore, OpenSpool
-from backend.services.replicate_hris import preview_hris
+from backend.services.plan_hris import preview_hris
 
 EXAMPLES = 20
 
