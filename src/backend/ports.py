@@ -106,6 +106,10 @@ class HrWriter(Protocol):
         """Replace rows whose keys are there."""
         ...
 
+    async def renew(self, entity: Entity, rows: pa.RecordBatch) -> None:
+        """Store the digests of rows that are there, which say the same."""
+        ...
+
     async def renumber(self, changes: Sequence[RowChange]) -> None:
         """Give rows their new keys; to be followed by an update of them."""
         ...

@@ -179,6 +179,13 @@ class DatabaseHrWriter:
         on_conflict = self._statements.replace_row(entity, [*changed, "changed_at", "execution_id"])
         await self._loader.upsert(_table(entity).name, stored, self._marks(), on_conflict=on_conflict)
 
+    async def renew(self, entity: Entity, rows: pa.RecordBatch) -> None:
+        """Store the digests of rows that are there, which say the same."""
+        on_conflict = self._statements.replace_digest(entity)
+        await self._loader.upsert(
+            _table(entity).name, self._stored(entity, rows), self._marks(), on_conflict=on_conflict
+        )
+
     async def renumber(self, changes: Sequence[RowChange]) -> None:
         """Give rows their new keys; to be followed by an update of them."""
         for change in changes:
@@ -434,6 +441,10 @@ class _Statements:
         )
         # Assignments run in their order on MariaDB: this one looks at nothing that another one sets.
         return f"{self._replace((ENTITY_SPECS[entity].key.name,), changed)}, deactivated_at = {since}"
+
+    def replace_digest(self, entity: Entity) -> str:
+        """The end of an insert that replaces the digest of a row that is there."""
+        return self._replace((ENTITY_SPECS[entity].key.name,), ("row_hash",))
 
     def deactivate(self, entity: Entity, count: int) -> str:
         """Parameters: deactivated_at, changed_at, execution_id, the keys."""

@@ -20,6 +20,7 @@ import xxhash
 from backend.domain.employees import ENTITY_SPECS, Entity, EntitySpec, Field
 from backend.domain.executions import RowCounts
 from backend.domain.hierarchy import (
+    find_above,
     find_circular,
     find_cycles,
     find_places,
@@ -92,9 +93,11 @@ class State(enum.IntEnum):
     DUPLICATE = 3
     RENUMBER = 4
     GONE = 5  # active in the target, and the source says that it is gone
+    RENEW = 6  # nothing differs but the digest, which another version has stored
 
 
 _NONE: Hashes = np.zeros(0, dtype=np.uint64)
+_NO_MASK: Mask = np.zeros(0, dtype=np.bool_)
 
 
 _KNOWN_PARENT = np.uint8(1)
@@ -181,18 +184,27 @@ class EntityPlanner:
 
     def end_source(self) -> None:
         """The source has been read to its end."""
-        columns = list(zip(*self._index, strict=True)) or [[_NONE]] * 3 + [[np.zeros(0, np.bool_)]]
+        pieces = [list(column) for column in zip(*self._index, strict=True)] or [[_NONE], [_NONE], [_NONE], [_NO_MASK]]
         self._index = []
-        self._keys, self._digests, self._refs, self._active = (np.concatenate(column) for column in columns)
-        order = np.argsort(self._keys, kind="stable").astype(np.int32)
-        ascending = self._keys[order]
-        again = np.zeros(len(order), dtype=np.bool_)
-        again[1:] = ascending[1:] == ascending[:-1]
-        self.states = np.zeros(len(order), dtype=np.uint8)
-        self.states[order[again]] = State.DUPLICATE
-        self._rows, self._ascending = order[~again], ascending[~again]
-        self._flags = np.zeros(len(order), dtype=np.uint8)
-        self._target_parents = None if self._parents_by == "key" else np.zeros(len(order), dtype=np.uint64)
+        # One column after the other, so that no two copies of all of them are there at a time.
+        keys: Hashes = np.concatenate(pieces[0])
+        pieces[0] = []
+        rows = np.argsort(keys, kind="stable").astype(np.int32)
+        keys = keys[rows]
+        again = np.zeros(len(keys), dtype=np.bool_)
+        again[1:] = keys[1:] == keys[:-1]
+        self.states = np.zeros(len(keys), dtype=np.uint8)
+        self.states[rows[again]] = State.DUPLICATE
+        self._flags = np.zeros(len(keys), dtype=np.uint8)
+        if again.any():
+            rows, keys = rows[~again], keys[~again]
+        # From here on in the order of the hashes of the keys, each row once; `_rows` has the place of each in its source.
+        self._rows, self._keys = rows, keys
+        self._digests, self._refs, self._active = (_take_in_order(pieces, place, rows) for place in (1, 2, 3))
+        self._above = np.zeros(0, dtype=np.int32)
+        is_by_key = self._parents_by == "key"
+        self._resolved = _NONE if is_by_key else np.zeros(len(self.states), dtype=np.uint64)
+        self._target_parents = _NONE if is_by_key else np.zeros(len(self.states), dtype=np.uint64)
         self._rejected = np.unique(np.concatenate(self._rejected_hashes or [_NONE]))
 
     # --- the target ---------------------------------------------------------------------------------------------------
@@ -201,16 +213,17 @@ class EntityPlanner:
         """Take rows of the target and hold them against the source."""
         hashes, parents = hash_keys(batch.keys), hash_keys(batch.parents)
         self._tally["active_before"] += int(batch.is_active.sum())
-        hit, rows = self._find(hashes)
-        active, was_active = self._active[rows], batch.is_active[hit]
+        hit, places = self._find(hashes)
+        rows = self._rows[places]
+        active, was_active = self._active[places], batch.is_active[hit]
         states = np.where(
-            (self._digests[rows] == batch.digests[hit]) & (active == was_active), State.SAME, State.COMPARE
+            (self._digests[places] == batch.digests[hit]) & (active == was_active), State.SAME, State.COMPARE
         ).astype(np.uint8)
         states[was_active & ~active] = State.GONE
         self.states[rows] = states
-        if self._target_parents is not None:
+        if self._parents_by != "key":
             self._target_parents[rows] = parents[hit]
-        self._flags[rows] |= np.where(self._refs[rows] == parents[hit], _SAME_PARENT, np.uint8(0))
+        self._flags[rows] |= np.where(self._refs[places] == parents[hit], _SAME_PARENT, np.uint8(0))
         self._flags[rows] |= np.where(parents[hit] != NO_HASH, _HAD_PARENT, np.uint8(0))
         kept = ~hit
         if not kept.any():
@@ -223,17 +236,17 @@ class EntityPlanner:
         if gone.any():
             self._vanished.append(batch.keys.filter(pa.array(gone)))
 
-    def _find(self, hashes: Hashes) -> tuple[Mask, npt.NDArray[np.int32]]:
-        """Which keys the source has, and the rows of those."""
-        if not len(self._ascending):
-            return np.zeros(len(hashes), dtype=np.bool_), np.zeros(0, dtype=np.int32)
-        places = np.minimum(np.searchsorted(self._ascending, hashes), len(self._ascending) - 1)
-        hit: Mask = self._ascending[places] == hashes
-        return hit, self._rows[places[hit]]
+    def _find(self, hashes: Hashes) -> tuple[Mask, npt.NDArray[np.int64]]:
+        """Which keys the source has, and the places of those in the order of the hashes."""
+        if not len(self._keys):
+            return np.zeros(len(hashes), dtype=np.bool_), np.zeros(0, dtype=np.int64)
+        places = np.minimum(np.searchsorted(self._keys, hashes), len(self._keys) - 1)
+        hit: Mask = self._keys[places] == hashes
+        return hit, places[hit]
 
     def known_keys(self) -> KnownKeys:
         """What other rows may refer to: the keys of the source and those of the target."""
-        return KnownKeys(lambda: np.concatenate([self._ascending, *(hashes for hashes, _ in self._kept)]))
+        return KnownKeys(lambda: np.concatenate([self._keys, *(hashes for hashes, _ in self._kept)]))
 
     @property
     def has_kept_rows(self) -> bool:
@@ -285,7 +298,7 @@ class EntityPlanner:
     def has(self, key: str) -> bool:
         """Whether the source gave a row with this key."""
         wanted = hash_keys(pa.array([key]))
-        return bool(contains(self._ascending, wanted)[0] or contains(self._rejected, wanted)[0])
+        return bool(contains(self._keys, wanted)[0] or contains(self._rejected, wanted)[0])
 
     def _follow(self, new_keys: Mapping[str, str]) -> None:
         """Rows that get another key are no longer there under the old one, and who is below them stays there."""
@@ -317,17 +330,16 @@ class EntityPlanner:
         return self._resolve_by_map(batches, parent.name, positions or {})
 
     def _resolve_by_key(self, batches: Callable[[], Iterable[pa.RecordBatch]], name: str) -> list[QuarantineEntry]:
+        source = len(self._rows)
         kept = np.concatenate([_NONE, *(hashes for hashes, _ in self._kept)])
         kept_parents = np.concatenate([_NONE, *(parents for _, parents in self._kept)])
-        nodes = np.concatenate([self._ascending, kept])
-        refs = np.concatenate([self._refs[self._rows], kept_parents])
-        order = np.argsort(nodes).astype(np.int32)
-        above = find_places(nodes[order], order, refs)
-        del nodes, order
-        source = len(self._rows)
-        is_known = (above[:source] >= 0) | (self._refs[self._rows] == NO_HASH)
+        above = find_above(self._keys, self._refs, kept, kept_parents)
+        is_known = above[:source] >= 0
+        is_known |= self._refs == NO_HASH
         circular = find_circular(above)
         self._flags[self._rows[is_known & ~circular[:source]]] |= _KNOWN_PARENT
+        # What is above says as much as the reference from here on.
+        self._above, self._refs = above, _NONE
         unknown, circular_rows = self._rows[~is_known], self._rows[circular[:source]]
         if not len(unknown) and not len(circular_rows):
             return []
@@ -374,11 +386,10 @@ class EntityPlanner:
             problems += [(key, reference_cycle(name, cycle), parents.pop(key)) for key in cycle]
         self._parents = parents
         self._flags[self._rows] |= _KNOWN_PARENT
-        assert self._target_parents is not None
         for offset, batch in with_offsets(batches()):
             span = slice(offset, offset + batch.num_rows)
             now = hash_keys(pa.array([parents.get(key) for key in batch.column(0).to_pylist()], pa.string()))
-            self._refs[span] = now
+            self._resolved[span] = now
             same = np.where(now == self._target_parents[span], _SAME_PARENT, np.uint8(0))
             self._flags[span] = (self._flags[span] & ~_SAME_PARENT) | same
         return [self._parent_entry(*problem) for problem in problems]
@@ -449,13 +460,15 @@ class EntityPlanner:
         columns = [rows.column(name).to_pylist() for name in (self._spec.key.name, *self._spec.value_names)]
         parents = self.parents_of(batch, offset).take(pa.array(wanted)).to_pylist()
         active = rows.column(IS_ACTIVE).to_pylist()
-        for (key, *values), parent, is_active in zip(zip(*columns, strict=True), parents, active, strict=True):
+        found = zip(wanted.tolist(), zip(*columns, strict=True), parents, active, strict=True)
+        for place, (key, *values), parent, is_active in found:
             old = target.get(key)
             if old is None:
                 # It has gone in the meantime; applying will notice that another run came between.
                 continue
             change = self._compare_row(key, values, parent, is_active, old)
             if change is None:
+                states[place] = State.RENEW
                 self._tally["unchanged"] += 1
                 continue
             self._note(change)
@@ -538,11 +551,10 @@ class EntityPlanner:
         Args:
             facts: what this run leaves for the next ones, but for what the planner itself knows.
         """
-        new = self.states == State.INSERT
+        new = self.states[self._rows] == State.INSERT
         self._tally["inserted"] = int(new.sum())
         self._tally["unchanged"] += int((self.states == State.SAME).sum())
-        parents = np.where(self._flags[new] & _KNOWN_PARENT != 0, self._refs[new], NO_HASH)
-        mixed = _mix(_mix(_mix(self._keys[new]) + self._digests[new]) + parents)
+        mixed = _mix(_mix(_mix(self._keys[new]) + self._digests[new]) + self._parent_hashes(new))
         if len(mixed):
             self._add_to_fingerprint(ChangeAction.INSERT, f"{len(mixed)} {np.add.reduce(mixed, dtype=np.uint64)}")
         return EntityPlan(
@@ -559,6 +571,19 @@ class EntityPlanner:
             notes=notes,
             is_partial=self.is_partial,
         )
+
+    def _parent_hashes(self, wanted: Mask) -> Hashes:
+        """The hash of each wanted row's parent, in the order of the hashes of the keys."""
+        if self._spec.parent is None:
+            return np.zeros(int(wanted.sum()), dtype=np.uint64)
+        rows = self._rows[wanted]
+        if self._parents_by != "key":
+            return self._resolved[rows]
+        above = self._above[: len(wanted)][wanted]
+        nodes = np.concatenate([self._keys, *(hashes for hashes, _ in self._kept), np.array([NO_HASH])])
+        above = np.where(self._flags[rows] & _KNOWN_PARENT != 0, above, -1)
+        found: Hashes = nodes[above]
+        return found
 
     @property
     def fingerprint(self) -> int:
@@ -591,13 +616,13 @@ class EntityPlanner:
 
     def filled(self) -> dict[str, float]:
         """By field, the share of readable rows that have a value."""
-        total = len(self._keys)
+        total = len(self.states)
         return {name: 1 - self._nulls[name] / total for name in self._spec.value_names} if total else {}
 
     def rejected_share(self) -> float:
         """The share of rows that are rejected, duplicates not counted."""
         read = self._tally["read"]
-        return (read - len(self._keys)) / read if read else 0.0
+        return (read - len(self.states)) / read if read else 0.0
 
     def _add_to_fingerprint(self, action: ChangeAction, text: str) -> None:
         # A sum: the order of the rows does not matter.
@@ -658,6 +683,13 @@ def _texts_of(batches: Iterable[pa.RecordBatch], rows: npt.NDArray[np.int32]) ->
             yield from zip(
                 here.tolist(), picked.column(0).to_pylist(), picked.column(PARENT_REF).to_pylist(), strict=True
             )
+
+
+def _take_in_order(pieces: list[list[Any]], place: int, order: npt.NDArray[np.int32]) -> Any:
+    """A column that came in pieces, in another order; the pieces are given up."""
+    whole = np.concatenate(pieces[place])
+    pieces[place] = []
+    return whole[order]
 
 
 def _mix(numbers: Hashes) -> Hashes:
