@@ -16,6 +16,8 @@ from backend.domain.quarantine import Defect, Reason, Severity, shorten
 Places = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 
+_CHUNK = 1 << 16
+
 
 def find_cycles(parents: Mapping[str, str | None]) -> list[list[str]]:
     """The circles in a parent map, each from its smallest key along the parents, sorted."""
@@ -47,10 +49,42 @@ def find_places(ascending: npt.NDArray[np.uint64], order: Places, wanted: npt.ND
         ascending: the hashes of the nodes in ascending order.
         order: the place of each of those.
     """
+    found = _search(ascending, wanted)
+    return np.where(found < 0, np.int32(-1), order[found]) if len(order) else found
+
+
+def find_above(
+    keys: npt.NDArray[np.uint64],
+    refs: npt.NDArray[np.uint64],
+    more: npt.NDArray[np.uint64],
+    more_refs: npt.NDArray[np.uint64],
+) -> Places:
+    """The place of each node's parent, -1 where there is none.
+
+    Args:
+        keys: hashes of nodes in ascending order; they have the first places.
+        refs: the hash of each one's parent.
+        more: further nodes, in any order, none of which is in `keys`; they have the places after.
+        more_refs: the hash of each one's parent.
+    """
+    order = np.argsort(more).astype(np.int32)
+    ascending, places = more[order], order + np.int32(len(keys))
+    above = np.empty(len(keys) + len(more), dtype=np.int32)
+    wanted = np.concatenate([refs, more_refs]) if len(more) else refs
+    for start in range(0, len(wanted), _CHUNK):  # in parts: a search needs more memory than its result
+        part = wanted[start : start + _CHUNK]
+        found = _search(keys, part)
+        if len(more):
+            found = np.where(found < 0, find_places(ascending, places, part), found)
+        above[start : start + len(part)] = found
+    return above
+
+
+def _search(ascending: npt.NDArray[np.uint64], wanted: npt.NDArray[np.uint64]) -> Places:
     if not len(ascending):
         return np.full(len(wanted), -1, dtype=np.int32)
     nearest = np.minimum(np.searchsorted(ascending, wanted), len(ascending) - 1)
-    found: Places = np.where(ascending[nearest] == wanted, order[nearest], np.int32(-1))
+    found: Places = np.where(ascending[nearest] == wanted, nearest, -1).astype(np.int32)
     return found
 
 
@@ -58,14 +92,21 @@ def find_circular(above: Places) -> Mask:
     """Which nodes are in a circle."""
     count = len(above)
     # From every node so many steps up that whoever can reach a top has reached it; `count` stands for beyond the top.
-    reached = np.append(np.where(above < 0, count, above), count).astype(np.int32)
+    reached = np.empty(count + 1, dtype=np.int32)
+    reached[:count] = above
+    reached[:count][above < 0] = count
+    reached[count] = count
     for _ in range(max(count, 1).bit_length()):
         if (reached == count).all():
             break
-        reached = reached[reached]
+        twice = np.empty_like(reached)
+        for start in range(0, count + 1, _CHUNK):
+            twice[start : start + _CHUNK] = reached[reached[start : start + _CHUNK]]
+        reached = twice
     circular = np.zeros(count + 1, dtype=np.bool_)
     # Who is still on the way has come into a circle, and every node of a circle is where one of its own has come.
-    circular[reached] = True
+    for start in range(0, count + 1, _CHUNK):
+        circular[reached[start : start + _CHUNK]] = True
     return circular[:count]
 
 
