@@ -26,6 +26,7 @@ def plan(
     read: int = 1000,
     active: int = 1000,
     deactivated: int = 0,
+    rejected: int = 0,
     size: int | None = None,
     filled: Mapping[str, float] | None = None,
     rejected_share: float | None = None,
@@ -34,7 +35,7 @@ def plan(
     """A plan of employees; `size` is the number of rows that were accepted."""
     return EntityPlan(
         entity=Entity.EMPLOYEES,
-        counts=RowCounts(read=read, inserted=0, updated=0, unchanged=0, deactivated=deactivated, rejected=0),
+        counts=RowCounts(read=read, inserted=0, updated=0, unchanged=0, deactivated=deactivated, rejected=rejected),
         active_before=active,
         facts=StreamFacts(sizes=[] if size is None else [size], filled=filled or {}, rejected_share=rejected_share),
         is_partial=is_partial,
@@ -128,6 +129,14 @@ def test_a_concern_has_the_numbers_and_the_setting() -> None:
     assert (
         "1,501 of 300,000 active employees would be deactivated, more than the limit of 500 (max_deactivations)"
     ) == most.message
+
+
+def test_a_source_of_which_nothing_can_be_taken_is_held() -> None:
+    """Where every row is rejected the source says nothing, however few people it would switch off."""
+    (concern,) = find_concerns(plan(read=3, rejected=3, active=3, deactivated=3), GuardRules())
+
+    message = "none of the source's 3 employees can be taken, while 3 are active here"
+    assert Concern(ConcernKind.DEACTIVATIONS, message) == concern
 
 
 # --- size -------------------------------------------------------------------------------------------------------------

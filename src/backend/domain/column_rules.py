@@ -179,6 +179,47 @@ class ColumnRule:
             return None, error.defect
 
 
+class CustomRule(ColumnRule):
+    """A custom field's rule, bound to a result column: its values become JSON."""
+
+    def read(self, raw: RawBatch) -> ConvertedColumn:
+        """The column as JSON texts."""
+        texts = None if self.position < 0 or self._rule.changes_text else self._read_whole(raw.columns[self.position])
+        return super().read(raw) if texts is None else ConvertedColumn(texts, {})
+
+    def _read_whole(self, column: Column) -> pa.Array | None:
+        """The JSON of a column in which no value needs a look of its own; else None."""
+        found = column if isinstance(column, pa.Array) else _as_texts(column)
+        if found is None:
+            return None
+        if pa.types.is_integer(found.type):
+            return pc.fill_null(found.cast(pa.string()), "null")
+        texts = None
+        if pa.types.is_decimal(found.type):
+            texts = _decimal_texts(found)
+        elif pa.types.is_string(found.type):
+            texts = pc.utf8_trim(found, characters=_BLANKS) if self._rule.strip else found
+        return None if texts is None or self._needs_look(texts) else _quote(texts)
+
+    def _needs_look(self, texts: pa.Array) -> bool:
+        content = bytes_of(texts)
+        has_escape = bool(((content < ord(" ")) | (content == ord('"')) | (content == ord("\\"))).any())
+        return has_escape or (pc.max(pc.utf8_length(texts)).as_py() or 0) > self.item.max_length
+
+
+def _decimal_texts(column: pa.Array) -> pa.Array | None:
+    """Decimals without needless zeros; None when one is so small that Arrow writes it with an exponent."""
+    texts = column.cast(pa.string())
+    if (bytes_of(texts) == ord("E")).any():
+        return None
+    return pc.utf8_rtrim(pc.utf8_rtrim(texts, characters="0"), characters=".") if column.type.scale > 0 else texts
+
+
+def _quote(texts: pa.Array) -> pa.Array:
+    texts = pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+    return pc.fill_null(pc.binary_join_element_wise('"', texts, '"', ""), "null")
+
+
 def _as_texts(values: Sequence[object]) -> pa.Array | None:
     """The values as an Arrow array when they are texts and Nones only."""
     if not set(map(type, values)) <= {str, type(None)}:

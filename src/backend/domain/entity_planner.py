@@ -198,7 +198,7 @@ class EntityPlanner:
         self._flags = np.zeros(len(keys), dtype=np.uint8)
         if again.any():
             rows, keys = rows[~again], keys[~again]
-        # From here on in the order of the hashes of the keys, each row once; `_rows` has the place of each in its source.
+        # From here on in the order of the hashes of the keys, each key once; `_rows` has their rows in the source.
         self._rows, self._keys = rows, keys
         self._digests, self._refs, self._active = (_take_in_order(pieces, place, rows) for place in (1, 2, 3))
         self._above = np.zeros(0, dtype=np.int32)
@@ -580,9 +580,10 @@ class EntityPlanner:
         if self._parents_by != "key":
             return self._resolved[rows]
         above = self._above[: len(wanted)][wanted]
-        nodes = np.concatenate([self._keys, *(hashes for hashes, _ in self._kept), np.array([NO_HASH])])
-        above = np.where(self._flags[rows] & _KNOWN_PARENT != 0, above, -1)
-        found: Hashes = nodes[above]
+        has_parent = (self._flags[rows] & _KNOWN_PARENT != 0) & (above >= 0)
+        found = np.zeros(len(above), dtype=np.uint64)
+        nodes = np.concatenate([self._keys, *(hashes for hashes, _ in self._kept)]) if self._kept else self._keys
+        found[has_parent] = nodes[above[has_parent]]
         return found
 
     @property

@@ -235,9 +235,10 @@ def _check_deactivations(plan: EntityPlan, rules: GuardRules) -> Iterator[Concer
     entity, active, gone = plan.entity, plan.active_before, plan.counts.deactivated or 0
     if not active or not gone:
         return
-    if not plan.counts.read and not plan.is_partial:
-        message = f"the source has no {entity} at all, while {active:,} are active here"
-        yield Concern(ConcernKind.DEACTIVATIONS, message)
+    read = plan.counts.read or 0
+    if read == (plan.counts.rejected or 0) and not plan.is_partial:
+        what = f"none of the source's {read:,} {entity} can be taken" if read else f"the source has no {entity} at all"
+        yield Concern(ConcernKind.DEACTIVATIONS, f"{what}, while {active:,} are active here")
         return
     limit = max(rules.max_deactivations_at_least, int(active * rules.max_deactivations_percent / 100))
     if gone > limit:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from backend.domain.column_rules import ColumnRule, RawBatch, rows_where
+from backend.domain.column_rules import ColumnRule, CustomRule, RawBatch, rows_where
 from backend.domain.employees import (
     ENTITY_SPECS,
     TREE_PATH,
@@ -215,10 +215,10 @@ class BatchReader:
         return ColumnRule(item, rule, position, compile_rule(item, rule, self._lookups))
 
     def _bind_custom(self, name: str, rule: FieldRule) -> tuple[str, ColumnRule]:
-        item = Field(name=f"extra.{name}", max_length=10_000, kind=FieldKind.NUMBER)  # never the way of plain texts
+        item = Field(name=f"extra.{name}", max_length=10_000, kind=FieldKind.NUMBER)  # not the way of plain texts
         position = -1 if rule.column is None else find_column(rule.column, self._columns)
         assert position is not None, "the columns were checked"
-        return name, ColumnRule(item, rule, position, compile_custom(name, rule, self._lookups))
+        return name, CustomRule(item, rule, position, compile_custom(name, rule, self._lookups))
 
     def _bind_parent(self) -> ColumnRule | None:
         fields, parent = self._mapping.fields, self._spec.parent
