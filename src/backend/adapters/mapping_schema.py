@@ -138,7 +138,7 @@ class EntityTable(QueryTable):
     )
     unknown_reference: Literal["keep_without", "reject"] = Field(
         "keep_without",
-        description="What becomes of a row that names a department, position, manager or parent that does not exist.",
+        description="What becomes of a row that names a department or position that does not exist.",
     )
     columns: dict[str, Any] = Field(min_length=1, description="Which column of the result is which field.")
     incremental: IncrementalTable | None = Field(None, description="Read only what changed since the last run.")

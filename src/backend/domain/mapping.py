@@ -108,7 +108,8 @@ class EntityMapping:
         manager_by_position: an employee's manager is who holds the position that the employee's one reports to.
         contract: what a change of the query's result columns means: `evolve` takes it and notes it, `freeze` holds the
             run, `discard` takes no notice.
-        unknown_reference: what becomes of a row that names a department (position, manager, ...) that is not there.
+        unknown_reference: what becomes of a row that names a department or position that is not there (an unknown
+            manager or parent is left out, the row kept).
         supplements: what other queries add, in the order in which they do.
     """
 
