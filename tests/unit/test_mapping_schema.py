@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from backend.adapters.mapping_file import load_hris_mapping
 from backend.adapters.mapping_schema import json_schema
@@ -21,34 +22,12 @@ SCHEMA = PROJECT_ROOT / "config/hris.schema.json"
 PAGE = PROJECT_ROOT / "docs/hris-mapping.md"
 MAPPINGS = [PROJECT_ROOT / "config/hris.toml", *sorted((PROJECT_ROOT / "config/examples").glob("*.toml"))]
 by_mapping = pytest.mark.parametrize("path", MAPPINGS, ids=lambda path: path.stem)
-TYPES = {"object": dict, "array": list, "string": str, "boolean": bool, "integer": int, "number": (int, float)}
 
 
-def find_violations(schema: dict[str, Any], value: Any, place: str = "file") -> Iterator[str]:
-    """What in the value the schema does not allow; of JSON schema what ours uses."""
-    if "$ref" in schema:
-        schema = json_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")]
-    if "anyOf" in schema and all([*find_violations(item, value)] for item in schema["anyOf"]):
-        yield f"{place}: none of the forms"
-    kinds = schema.get("type", [])
-    kinds = kinds if isinstance(kinds, list) else [kinds]
-    if kinds and not any(isinstance(value, TYPES[kind]) for kind in kinds):
-        yield f"{place}: no {' or '.join(kinds)}"
-    if "enum" in schema and value not in schema["enum"]:
-        yield f"{place}: none of {schema['enum']}"
-    if isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from find_violations(schema["items"], item, f"{place}[{index}]")
-    if isinstance(value, dict):
-        yield from (f"{place}.{key}: missing" for key in schema.get("required", []) if key not in value)
-        for key, item in value.items():
-            rest = schema.get("additionalProperties", True)
-            patterns = schema.get("patternProperties", {}).items()
-            found = schema.get("properties", {}).get(key) or next((s for p, s in patterns if re.search(p, key)), rest)
-            if found is False:
-                yield f"{place}.{key}: unknown"
-            elif found is not True:
-                yield from find_violations(found, item, f"{place}.{key}")
+def find_violations(value: Any) -> Iterator[str]:
+    """What in the value the schema does not allow: where, and which of its rules."""
+    for error in Draft7Validator(json_schema()).iter_errors(value):
+        yield f"{error.json_path} {error.validator}: {error.message}"
 
 
 def as_json(value: Any) -> Any:
@@ -103,7 +82,7 @@ def test_mappings_that_are_shipped_fit_the_schema(path: Path) -> None:
     """Every mapping of the project can be read, and an editor finds nothing wrong with it."""
     content = tomllib.loads(path.read_text(encoding="utf-8"))
 
-    assert [] == [*find_violations(json_schema(), as_json(content))]
+    assert [] == [*find_violations(as_json(content))]
     assert load_hris_mapping(path).entities
 
 
@@ -135,8 +114,8 @@ def test_the_examples_on_the_page_fit_the_schema() -> None:
     wrong = [
         (block, violation)
         for block in blocks
-        for violation in find_violations(json_schema(), as_json(tomllib.loads(block)))
-        if not violation.endswith(": missing")
+        for violation in find_violations(as_json(tomllib.loads(block)))
+        if " required: " not in violation
     ]
     assert 10 < len(blocks)
     assert [] == wrong
@@ -145,20 +124,22 @@ def test_the_examples_on_the_page_fit_the_schema() -> None:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ('[employes]\nquery = "SELECT 1"', "file.employes: unknown"),
-        ('[employees]\ncolumns = { full_name = "N" }', "file.employees.columns.employee_no: missing"),
-        ('[employees]\ncolumns = { employee_no = "N", mail = "M" }', "file.employees.columns.mail: unknown"),
+        ('[employes]\nquery = "SELECT 1"', "$ additionalProperties"),
+        ('[employees]\ncolumns = { full_name = "N" }', "$.employees.columns required"),
+        ('[employees]\ncolumns = { employee_no = "N", mail = "M" }', "$.employees.columns additionalProperties"),
         (
             '[employees]\ncolumns = { employee_no = "N", status = { column = "S", map = { A = "activ" } } }',
-            "file.employees.columns.status: none of the forms",
+            "$.employees.columns.status anyOf",
         ),
         (
             '[leaves]\ncolumns = { code = "N", starts_on = { column = "S", upper = true } }',
-            "file.leaves.columns.starts_on: none of the forms",
+            "$.leaves.columns.starts_on anyOf",
         ),
-        ("[guard]\nmax_deactivations = 1.5", "file.guard.max_deactivations: no integer"),
+        ("[guard]\nmax_deactivations = 1.5", "$.guard.max_deactivations type"),
     ],
 )
 def test_an_editor_sees_mistakes(text: str, expected: str) -> None:
     """Unknown keys and fields, missing keys, and values that do not fit their field break the schema."""
-    assert expected in [*find_violations(json_schema(), as_json(tomllib.loads(text)))]
+    found = [violation.partition(":")[0] for violation in find_violations(as_json(tomllib.loads(text)))]
+
+    assert expected in found
