@@ -151,7 +151,7 @@ async def test_another_order_of_the_rows_is_the_same_hold(hris: Hris, database: 
     ],
 )
 async def test_a_new_row_that_says_something_else_is_another_hold(
-    hris: Hris, database: Database, other: dict[str, str]
+    hris: Hris, database: Database, other: dict[str, str | None]
 ) -> None:
     """The rows to be inserted are part of what is approved."""
     await lose(hris, 6, employee("NEW"))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import sys
-import textwrap
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +19,6 @@ from backend.demo.company import change_hris, write_hris
 from backend.domain.executions import RowCounts
 from backend.errors import GuardError, PermanentError, TransientError
 from tests.support.hris import MAPPING, Hris, RecordedRun, employee, mapping, read_table, replicate, staff
-from tests.support.processes import Process
-from tests.support.servers import MariaDBServer
 
 OTHER_EXECUTION_ID = "01920000-0000-7000-8000-000000000002"
 SHAPE = ("employee_no", "full_name", "department_code", "position_code", "manager_no", "status", "is_active")
@@ -416,28 +412,6 @@ async def test_a_missing_table_or_column_is_named(
     assert [] == await read_table(sqlite_database, Department, "id")
 
 
-async def test_a_source_that_goes_away_in_mid_stream_is_transient(
-    private_mariadb: MariaDBServer, database: Database
-) -> None:
-    """The error is one that is retried, names the entity, and the target keeps its state."""
-    rules = mapping("""
-        [employees]
-        query = "SELECT seq AS no, REPEAT('x', 150) AS name FROM seq_1_to_300000"
-        columns = { employee_no = "no", full_name = "name" }
-        """)
-    source = Database("HRIS", "HRIS_URL", f"{private_mariadb.url}/mysql", read_only=True)
-
-    async def kill_the_source(checkpoint: int) -> None:
-        if checkpoint == 2:
-            await asyncio.to_thread(private_mariadb.kill)
-
-    with pytest.raises(TransientError, match=r"hris\.toml \[employees\]: reading the employees was cut off: HRIS"):
-        await replicate(source, database, rules, run=RecordedRun(on_checkpoint=kill_the_source))
-
-    assert [] == await read_table(database, Employee, "id")
-    await source.dispose()
-
-
 async def test_a_source_that_is_not_there_is_transient(database: Database) -> None:
     """A server that does not answer names the system and the setting."""
     source = Database("HRIS", "HRIS_URL", "mysql+aiomysql://u:secret@127.0.0.1:9/hris", read_only=True)
@@ -516,66 +490,7 @@ async def test_a_cancelled_run_leaves_the_previous_state(hris: Hris, database: D
     assert 30 == report.counts.updated
 
 
-KILLED_RUN = """
-import asyncio, sys
-from backend.db.database import Database
-from tests.support.hris import RecordedRun, replicate
-
-async def main():
-    target = Database("hrsync database", "MARIA_URL", sys.argv[1])
-    source = Database("HRIS", "HRIS_URL", sys.argv[2], read_only=True)
-
-    async def wait_to_be_killed(number):
-        if number == 5:  # three batches are read, one and a half are written
-            print("in the middle", flush=True)
-            await asyncio.sleep(600)
-
-    await replicate(source, target, run=RecordedRun(on_checkpoint=wait_to_be_killed), batch_rows=10)
-
-asyncio.run(main())
-"""
-
-
-async def test_a_killed_process_leaves_the_previous_state(
-    hris: Hris, database: Database, start_process: Callable[..., Process], project_root: Path
-) -> None:
-    """kill -9 in the middle of writing: readers still see the state before, and the next run finishes the job."""
-    await hris.fill(staff(30))
-    await replicate(hris.reader, database)
-    before = await read_table(database, Employee, *SHAPE)
-    await hris.fill([employee(row["no"], "Renamed") for row in staff(30)])
-    urls = [part.url.render_as_string(hide_password=False) for part in (database, hris.reader)]
-    process = start_process(sys.executable, "-c", textwrap.dedent(KILLED_RUN), *urls, cwd=project_root)
-    await asyncio.to_thread(process.wait_for_output, "in the middle")
-
-    process.kill()
-
-    assert before == await read_table(database, Employee, *SHAPE)
-    report = await replicate(hris.reader, database)
-    assert 30 == report.counts.updated
-
-
-async def test_readers_never_see_half_a_run(hris: Hris, database: Database) -> None:
-    """While a run writes, another connection sees the whole previous state."""
-    await hris.fill(staff(30))
-    await replicate(hris.reader, database)
-    await hris.fill([employee(row["no"], "Renamed") for row in staff(30)])
-    seen: list[set[str]] = []
-    reader = Database("reader", "MARIA_URL", database.url.render_as_string(hide_password=False), read_only=True)
-
-    async def look(_number: int) -> None:
-        async with reader.session() as session:
-            rows = await session.execute(text("SELECT full_name FROM hr_employee"))
-            seen.append({name for (name,) in rows})
-
-    await replicate(hris.reader, database, run=RecordedRun(on_checkpoint=look), batch_rows=10)
-
-    assert {False} == {"Renamed" in names for names in seen}
-    assert {("Renamed",)} == set(await read_table(database, Employee, "full_name"))
-    await reader.dispose()
-
-
-# --- the demo's company and the check ---------------------------------------------------------------------------------
+# --- the demo's company -----------------------------------------------------------------------------------------------
 
 
 @pytest.fixture

@@ -81,7 +81,7 @@ async def make_tables(source: Hris, **tables: list[Mapping[str, Any]]) -> None:
 async def changes(database: Database, number: int) -> set[tuple[str, str, str, str | None, str | None]]:
     """What the run with this number has left in the history: entity, key, field, old, new."""
     rows = await read_table(database, HrChange, *CHANGE)
-    return {row[:5] for row in rows if row[5] == run_id(number)}  # type: ignore[misc]
+    return {row[:5] for row in rows if row[5] == run_id(number)}
 
 
 # --- supplements and look-ups -----------------------------------------------------------------------------------------
@@ -519,7 +519,7 @@ async def test_the_contract_says_what_other_columns_mean(hris: Hris, database: D
     """evolve notes the change once and goes on, freeze holds the run, discard takes no notice."""
     await hris.fill([employee("E1")])
     wider = ("hired, notes FROM", "hired, notes, 'x' AS badge FROM")
-    seen = []
+    seen: list[tuple[int, bool]] = []
     for contract in ("evolve", "freeze", "discard"):
         rules = MAPPING.replace("[employees]\nquery", f'[employees]\ncontract = "{contract}"\nquery')
         await replicate(hris.reader, database, mapping(rules))

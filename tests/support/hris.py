@@ -203,7 +203,7 @@ async def read_table(database: Database, model: type[Base], *columns: str) -> li
 
 async def read_holds(database: Database) -> list[tuple[str, str]]:
     """(execution, status) of every held run, the oldest first."""
-    return [tuple(row) for row in await read_table(database, HrHold, "execution_id", "status")]  # type: ignore[misc]
+    return [tuple(row) for row in await read_table(database, HrHold, "execution_id", "status")]
 
 
 async def read_facts(database: Database, entity: Entity = Entity.EMPLOYEES) -> StreamFacts:
