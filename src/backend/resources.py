@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import functools
 import importlib
 from pathlib import Path
@@ -63,12 +65,18 @@ def hr_store() -> HrStore:
 open_row_spool: OpenSpool = open_spool
 
 
+_M_MMAP_THRESHOLD = -3  # malloc.h
+
+
 def preload() -> None:
     """Import what is imported late because it loads Arrow: in a worker, before its threads do so at the same time."""
     import pyarrow as pa
 
-    # The pools that Arrow brings keep what they were given; a worker's memory would grow with its largest run.
+    # A worker lives for years: what a large run needed goes back to the system. The pools that Arrow brings keep it,
+    # and so does the C library with blocks below a threshold that it raises by itself.
     pa.set_memory_pool(pa.system_memory_pool())
+    with contextlib.suppress(AttributeError):  # not every C library has it
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
     for module in ("adapters.csv_source", "adapters.hr_store", "adapters.odbc_batches", "services.reconcile_hris"):
         importlib.import_module(f"backend.{module}")
 

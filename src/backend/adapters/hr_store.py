@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-from sqlalchemy import Row, Select, Table, Text, literal_column, select, type_coerce, update
+from sqlalchemy import Row, Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from backend.adapters import hold_store
@@ -94,17 +94,26 @@ class DatabaseHrStore:
                 yield _unpack(entity, count, text)
 
     async def _stream_rows(self, entity: Entity) -> AsyncGenerator[TargetBatch, None]:
+        statement = _Statements(_DIALECTS[self._database.dialect]).next_rows(entity)
+        last = 0
         async with self._database.reader() as session:
-            result = await session.stream(_whole_rows(entity), execution_options={"yield_per": _ROWS_PER_READ})
-            async for batch in result.partitions():
-                yield target_batch([_target_row(row) for row in batch])
+            connection = await session.connection()
+            while True:
+                found = (await connection.exec_driver_sql(statement, (last, _ROWS_PER_READ))).all()
+                if not found:
+                    return
+                rows = [_target_row(row) for row in found]
+                last = rows[-1].row_id
+                yield target_batch(rows)
 
     async def fetch_rows(self, wanted: RowsWanted) -> Sequence[TargetRow]:
         """Whole rows of the target, those of the keys that there are."""
         name = ENTITY_SPECS[wanted.entity].key.name if wanted.by == "key" else _RENUMBERABLE
-        column = _table(wanted.entity).c[name]
+        statements = _Statements(_DIALECTS[self._database.dialect])
+        statement = statements.rows_by(wanted.entity, name, len(wanted.keys))
         async with self._database.reader() as session:
-            result = await session.execute(_whole_rows(wanted.entity).where(column.in_(wanted.keys)))
+            connection = await session.connection()
+            result = await connection.exec_driver_sql(statement, tuple(wanted.keys))
             return [_target_row(row) for row in result]
 
     @contextlib.asynccontextmanager
@@ -316,14 +325,6 @@ async def _read_streams(session: AsyncSession, entities: Collection[Entity]) -> 
     return {by_code[stream.code]: stream for stream in streams}
 
 
-def _whole_rows(entity: Entity) -> Select[tuple[object, ...]]:
-    """Id, key, values, parent, is_active: as the driver gives them, so that JSON stays the text that it is."""
-    table, spec = _table(entity), ENTITY_SPECS[entity]
-    texts = [type_coerce(table.c[name], Text) for name in (spec.key.name, *spec.value_names)]
-    parent = type_coerce(table.c[spec.parent.name], Text) if spec.parent else literal_column("NULL")
-    return select(table.c.id, *texts, parent, table.c.is_active)
-
-
 def _target_row(row: Row[Any]) -> TargetRow:
     content: Sequence[Any] = row
     row_id, key, *values, parent, is_active = content
@@ -431,6 +432,21 @@ class _Statements:
         )
         dialect = self._dialect
         return self._marked(f"{dialect.before_packing}SELECT COUNT(*), MAX(id), {dialect.pack} FROM ({rows}) AS t")  # noqa: S608
+
+    def next_rows(self, entity: Entity) -> str:
+        """Parameters: the last id that was read, the number of rows. Gives whole rows in the order of their ids."""
+        return self._marked(f"{self._whole_rows(entity)} WHERE id > ? ORDER BY id LIMIT ?")
+
+    def rows_by(self, entity: Entity, column: str, count: int) -> str:
+        """Parameters: values of the column. Gives whole rows."""
+        return self._marked(f"{self._whole_rows(entity)} WHERE {column} IN ({', '.join('?' * count)})")
+
+    def _whole_rows(self, entity: Entity) -> str:
+        """Id, key, values, parent, is_active: as the driver gives them, so that JSON stays the text that it is."""
+        spec = ENTITY_SPECS[entity]
+        parent = spec.parent.name if spec.parent else "NULL"
+        names = ", ".join((spec.key.name, *spec.value_names))
+        return f"SELECT id, {names}, {parent}, is_active FROM {_table(entity).name}"  # noqa: S608
 
     def replace_row(self, entity: Entity, changed: Iterable[str]) -> str:
         """The end of an insert that replaces these columns of a row that is there."""

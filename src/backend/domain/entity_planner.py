@@ -46,7 +46,7 @@ from backend.domain.replication_plan import (
     StreamFacts,
 )
 from backend.domain.row_batches import DIGEST, IS_ACTIVE, PARENT_REF, CanonicalBatch, FoundDefect
-from backend.domain.row_hashes import NO_HASH, Hashes, KnownKeys, contains, hash_keys
+from backend.domain.row_hashes import NO_HASH, GrowingArray, Hashes, KnownKeys, contains, hash_keys
 
 Mask = npt.NDArray[np.bool_]
 
@@ -97,9 +97,9 @@ class State(enum.IntEnum):
 
 
 _NONE: Hashes = np.zeros(0, dtype=np.uint64)
-_NO_MASK: Mask = np.zeros(0, dtype=np.bool_)
 
 
+_CHUNK = 1 << 16
 _KNOWN_PARENT = np.uint8(1)
 
 
@@ -138,7 +138,7 @@ class EntityPlanner:
         self._parents_by = parents_by
         self._mask = mask
         self._gone: list[Hashes] = []
-        self._index: list[tuple[Hashes, Hashes, Hashes, Mask]] = []
+        self._index = [GrowingArray(dtype) for dtype in (np.uint64, np.uint64, np.uint64, np.bool_)]
         self._rejected_hashes: list[Hashes] = []
         self._nulls: Counter[str] = Counter()
         self._tally: Counter[str] = Counter()
@@ -158,14 +158,14 @@ class EntityPlanner:
         rows = batch.rows
         digests = np.frombuffer(rows.column(DIGEST).buffers()[1], dtype=">u8")
         first = rows.column(DIGEST).offset
-        self._index.append(
-            (
-                hash_keys(rows.column(0)),
-                digests[2 * first : 2 * (first + rows.num_rows) : 2].astype(np.uint64),
-                hash_keys(rows.column(PARENT_REF)),
-                rows.column(IS_ACTIVE).to_numpy(zero_copy_only=False),
-            )
+        columns = (
+            hash_keys(rows.column(0)),
+            digests[2 * first : 2 * (first + rows.num_rows) : 2],
+            hash_keys(rows.column(PARENT_REF)),
+            rows.column(IS_ACTIVE).to_numpy(zero_copy_only=False),
         )
+        for array, values in zip(self._index, columns, strict=True):
+            array.extend(values)
         for name in self._spec.value_names:
             self._nulls[name] += rows.column(name).null_count
         self._tally["read"] += batch.read_count
@@ -184,11 +184,8 @@ class EntityPlanner:
 
     def end_source(self) -> None:
         """The source has been read to its end."""
-        pieces = [list(column) for column in zip(*self._index, strict=True)] or [[_NONE], [_NONE], [_NONE], [_NO_MASK]]
-        self._index = []
         # One column after the other, so that no two copies of all of them are there at a time.
-        keys: Hashes = np.concatenate(pieces[0])
-        pieces[0] = []
+        keys: Hashes = self._index[0].take()
         rows = np.argsort(keys, kind="stable").astype(np.int32)
         keys = keys[rows]
         again = np.zeros(len(keys), dtype=np.bool_)
@@ -200,7 +197,7 @@ class EntityPlanner:
             rows, keys = rows[~again], keys[~again]
         # From here on in the order of the hashes of the keys, each key once; `_rows` has their rows in the source.
         self._rows, self._keys = rows, keys
-        self._digests, self._refs, self._active = (_take_in_order(pieces, place, rows) for place in (1, 2, 3))
+        self._digests, self._refs, self._active = (array.take()[rows] for array in self._index[1:])
         self._above = np.zeros(0, dtype=np.int32)
         is_by_key = self._parents_by == "key"
         self._resolved = _NONE if is_by_key else np.zeros(len(self.states), dtype=np.uint64)
@@ -336,10 +333,12 @@ class EntityPlanner:
         above = find_above(self._keys, self._refs, kept, kept_parents)
         is_known = above[:source] >= 0
         is_known |= self._refs == NO_HASH
-        circular = find_circular(above)
-        self._flags[self._rows[is_known & ~circular[:source]]] |= _KNOWN_PARENT
         # What is above says as much as the reference from here on.
         self._above, self._refs = above, _NONE
+        circular = find_circular(above)
+        for start in range(0, source, _CHUNK):
+            part = slice(start, min(start + _CHUNK, source))
+            self._flags[self._rows[part][is_known[part] & ~circular[part]]] |= _KNOWN_PARENT
         unknown, circular_rows = self._rows[~is_known], self._rows[circular[:source]]
         if not len(unknown) and not len(circular_rows):
             return []
@@ -551,12 +550,10 @@ class EntityPlanner:
         Args:
             facts: what this run leaves for the next ones, but for what the planner itself knows.
         """
-        new = self.states[self._rows] == State.INSERT
-        self._tally["inserted"] = int(new.sum())
+        self._tally["inserted"] = int((self.states == State.INSERT).sum())
         self._tally["unchanged"] += int((self.states == State.SAME).sum())
-        mixed = _mix(_mix(_mix(self._keys[new]) + self._digests[new]) + self._parent_hashes(new))
-        if len(mixed):
-            self._add_to_fingerprint(ChangeAction.INSERT, f"{len(mixed)} {np.add.reduce(mixed, dtype=np.uint64)}")
+        if self._tally["inserted"]:
+            self._add_to_fingerprint(ChangeAction.INSERT, f"{self._tally['inserted']} {self._sum_of_new()}")
         return EntityPlan(
             entity=self.entity,
             counts=RowCounts(**{name: self._tally[name] for name in _COUNTS}),
@@ -572,18 +569,32 @@ class EntityPlanner:
             is_partial=self.is_partial,
         )
 
-    def _parent_hashes(self, wanted: Mask) -> Hashes:
-        """The hash of each wanted row's parent, in the order of the hashes of the keys."""
+    def _sum_of_new(self) -> int:
+        """A number that differs when other rows are new; in parts, as it needs several times the memory of its rows."""
+        more = np.concatenate([_NONE, *(hashes for hashes, _ in self._kept)])
+        total = np.uint64(0)
+        for start in range(0, len(self._rows), _CHUNK):
+            part = slice(start, min(start + _CHUNK, len(self._rows)))
+            new = self.states[self._rows[part]] == State.INSERT
+            if new.any():
+                parents = self._parent_hashes(part, new, more)
+                mixed = _mix(_mix(_mix(self._keys[part][new]) + self._digests[part][new]) + parents)
+                total = np.add.reduce(mixed, initial=total)
+        return int(total)
+
+    def _parent_hashes(self, part: slice, wanted: Mask, more: Hashes) -> Hashes:
+        """The hashes of some rows' parents; `more` are those of the rows that only the target has."""
+        rows = self._rows[part][wanted]
+        found = np.zeros(len(rows), dtype=np.uint64)
         if self._spec.parent is None:
-            return np.zeros(int(wanted.sum()), dtype=np.uint64)
-        rows = self._rows[wanted]
+            return found
         if self._parents_by != "key":
             return self._resolved[rows]
-        above = self._above[: len(wanted)][wanted]
-        has_parent = (self._flags[rows] & _KNOWN_PARENT != 0) & (above >= 0)
-        found = np.zeros(len(above), dtype=np.uint64)
-        nodes = np.concatenate([self._keys, *(hashes for hashes, _ in self._kept)]) if self._kept else self._keys
-        found[has_parent] = nodes[above[has_parent]]
+        above = self._above[part][wanted]
+        known = (self._flags[rows] & _KNOWN_PARENT != 0) & (above >= 0)
+        own, other = known & (above < len(self._keys)), known & (above >= len(self._keys))
+        found[own] = self._keys[above[own]]
+        found[other] = more[above[other] - len(self._keys)]
         return found
 
     @property
@@ -684,13 +695,6 @@ def _texts_of(batches: Iterable[pa.RecordBatch], rows: npt.NDArray[np.int32]) ->
             yield from zip(
                 here.tolist(), picked.column(0).to_pylist(), picked.column(PARENT_REF).to_pylist(), strict=True
             )
-
-
-def _take_in_order(pieces: list[list[Any]], place: int, order: npt.NDArray[np.int32]) -> Any:
-    """A column that came in pieces, in another order; the pieces are given up."""
-    whole = np.concatenate(pieces[place])
-    pieces[place] = []
-    return whole[order]
 
 
 def _mix(numbers: Hashes) -> Hashes:

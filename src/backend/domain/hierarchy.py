@@ -97,17 +97,19 @@ def find_circular(above: Places) -> Mask:
     reached[:count][above < 0] = count
     reached[count] = count
     for _ in range(max(count, 1).bit_length()):
-        if (reached == count).all():
-            break
-        twice = np.empty_like(reached)
-        for start in range(0, count + 1, _CHUNK):
-            twice[start : start + _CHUNK] = reached[reached[start : start + _CHUNK]]
-        reached = twice
-    circular = np.zeros(count + 1, dtype=np.bool_)
-    # Who is still on the way has come into a circle, and every node of a circle is where one of its own has come.
-    for start in range(0, count + 1, _CHUNK):
-        circular[reached[start : start + _CHUNK]] = True
-    return circular[:count]
+        for start in range(0, count, _CHUNK):  # in place: some go further than they have to
+            reached[start : start + _CHUNK] = reached[reached[start : start + _CHUNK]]
+    circular: Mask = reached[:count] != count
+    lost = np.flatnonzero(circular)
+    if not len(lost):
+        return circular
+    # They are in a circle, or their way leads into one; and after enough steps every way is in one, all around it.
+    up = np.searchsorted(lost, above[lost])
+    for _ in range(len(lost).bit_length()):
+        up = up[up]
+    circular[lost] = False
+    circular[lost[up]] = True
+    return circular
 
 
 def walk_circles(above: Places, circular: Mask) -> Iterator[list[int]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,6 +16,8 @@ Hashes = npt.NDArray[np.uint64]
 
 
 NO_HASH = np.uint64(0)
+
+_FIRST_ROOM = 1 << 18
 
 
 _UNIT = "\x1f"
@@ -83,3 +86,27 @@ def bytes_of(texts: pa.Array) -> npt.NDArray[np.uint8]:
     places = np.frombuffer(offsets, dtype=np.int32)
     first, last = places[texts.offset], places[texts.offset + len(texts)]
     return np.frombuffer(data, dtype=np.uint8)[first:last]
+
+
+class GrowingArray:
+    """Numbers of which nobody knows how many will come. Memory is taken as they come: room that is empty costs none."""
+
+    def __init__(self, dtype: npt.DTypeLike) -> None:
+        self._room = np.empty(_FIRST_ROOM, dtype=dtype)
+        self._count = 0
+
+    def extend(self, values: npt.NDArray[Any]) -> None:
+        """Append numbers."""
+        end = self._count + len(values)
+        if end > len(self._room):
+            room = np.empty(max(end, 2 * len(self._room)), dtype=self._room.dtype)
+            room[: self._count] = self._room[: self._count]
+            self._room = room
+        self._room[self._count : end] = values
+        self._count = end
+
+    def take(self) -> npt.NDArray[Any]:
+        """All numbers; the array is empty then."""
+        values = self._room[: self._count]
+        self._room, self._count = np.empty(0, dtype=self._room.dtype), 0
+        return values

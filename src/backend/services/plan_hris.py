@@ -41,6 +41,7 @@ _REMEMBERED_SIZES = 10
 
 
 _ENTRIES_PER_STATEMENT = 500
+_ROWS_PER_BATCH = 10_000
 
 
 _T = TypeVar("_T")
@@ -192,6 +193,7 @@ class _Reading:
             mask=make_mask(self.mapping.sensitive_fields(), salt),
         )
         entries.put(planner.take_defects(defects))
+        put_rows = _RowCollector(rows)
         async with self.source.open(bound.query) as result:
             columns = tuple(result.columns)
             reader = BatchReader(self.mapping, columns, known=known, lookups=lookups, supplements=supplements)
@@ -201,13 +203,14 @@ class _Reading:
                 kept, gone = split_gone(columns, raw) if bound.is_partial else (raw, None)
                 batch: CanonicalBatch = reader.read(kept)
                 entries.put(planner.add_source(batch))
-                rows.put([batch.rows])
+                put_rows.put(batch.rows)
                 if gone is not None:
                     planner.add_gone(reader.read_keys(gone))
 
             async for raw in result.batches():
                 await asyncio.to_thread(take, raw)
                 await self._tell(planner)
+        put_rows.flush()
         await asyncio.to_thread(planner.end_source)
         async with contextlib.aclosing(self.store.stream_index(entity, verify=verify)) as index:
             async for batch in index:
@@ -300,6 +303,29 @@ class _Collector:
         if self._waiting:
             self._spool.put(self._waiting)
             self._waiting = []
+
+
+class _RowCollector:
+    """Puts rows into a spool in batches that are worth a question to the target, whatever the source's are."""
+
+    def __init__(self, spool: RowSpool) -> None:
+        self._spool = spool
+        self._waiting: list[pa.RecordBatch] = []
+        self._count = 0
+
+    def put(self, batch: pa.RecordBatch) -> None:
+        """Take some rows."""
+        self._waiting.append(batch)
+        self._count += batch.num_rows
+        if self._count >= _ROWS_PER_BATCH:
+            self.flush()
+
+    def flush(self) -> None:
+        """Put what waits."""
+        if self._count:
+            whole = self._waiting[0] if len(self._waiting) == 1 else pa.concat_batches(self._waiting)
+            self._spool.put([whole])
+        self._waiting, self._count = [], 0
 
 
 def _send(send: Callable[[Any], _T], value: Any) -> _T | None:
