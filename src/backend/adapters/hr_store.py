@@ -6,6 +6,7 @@ that handles rows as objects; the two dialects differ in `_DIALECTS` only.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import datetime as dt
 import itertools
@@ -81,17 +82,27 @@ class DatabaseHrStore:
     async def _stream_packed(self, entity: Entity) -> AsyncGenerator[TargetBatch, None]:
         """Some thousand rows come as one text: a driver takes longest over many small values."""
         statement = _Statements(_DIALECTS[self._database.dialect]).packed_index(entity)
-        last = 0
         async with self._database.reader() as session:
             connection = await session.connection()
-            while True:
-                result = await connection.exec_driver_sql(statement, (last, _ROWS_PER_READ))
-                values: Sequence[Any] = result.one()
-                count, newest, text = values
-                if not count:
-                    return
-                last = newest
-                yield _unpack(entity, count, text)
+
+            async def read(after: int) -> Sequence[Any]:
+                result = await connection.exec_driver_sql(statement, (after, _ROWS_PER_READ))
+                return result.one()
+
+            ahead = asyncio.ensure_future(read(0))
+            try:
+                while True:
+                    count, last, text = await ahead
+                    if not count:
+                        return
+                    # While these are looked at, the server puts the next ones together.
+                    ahead = asyncio.ensure_future(read(last))
+                    yield _unpack(entity, count, text)
+            finally:
+                # The connection is not given back while it is in use; whoever is cancelled does not wait, it is closed.
+                await asyncio.wait({ahead})
+                if not ahead.cancelled():
+                    ahead.exception()
 
     async def _stream_rows(self, entity: Entity) -> AsyncGenerator[TargetBatch, None]:
         statement = _Statements(_DIALECTS[self._database.dialect]).next_rows(entity)
