@@ -236,8 +236,9 @@ async def test_the_victim_of_a_deadlock_is_tried_again(hris: Hris, mariadb_datab
             return bool(looking.fetchone()[0])
 
         async def meet(_checkpoint: int) -> None:
-            if run.is_writing and run.progresses[-1][0] >= 10 and not blocked:
-                statement = "UPDATE hr_employee SET phone = '1' WHERE employee_no = 'E0005'"
+            if run.is_writing and run.progresses[-1][0] >= 1 and not blocked:
+                # The run has written the department and comes to the employees next.
+                statement = "SELECT * FROM hr_department WHERE code = 'D1' FOR UPDATE"
                 blocked.append(asyncio.create_task(asyncio.to_thread(cursor.execute, statement)))
                 # The server looks again only when it has not been asked for a tenth of a second.
                 await eventually_async(other_waits, interval=0.2)
@@ -252,7 +253,7 @@ async def test_the_victim_of_a_deadlock_is_tried_again(hris: Hris, mariadb_datab
         cursor.execute("SELECT * FROM hr_employee WHERE employee_no = 'E0029' FOR UPDATE")
         run = RecordedRun(on_checkpoint=meet)
         with pytest.raises(TransientError, match="Deadlock found"):
-            await replicate(hris.reader, mariadb_database, run=run, batch_rows=10)
+            await replicate(hris.reader, mariadb_database, run=run)
         await asyncio.gather(*blocked)
         other.rollback()
 

@@ -221,8 +221,7 @@ async def test_the_run_tells_how_far_it_is(hris: Hris, database: Database) -> No
 
     assert [10, 20, 25] == [counts.read for counts in first.counts]
     reading = [(10, "reading the employees: 10 rows"), (20, "reading the employees: 20 rows")]
-    # What was read is written in larger batches.
-    writing = [(25, "writing the employees: 25 of 25 changes")]
+    writing = [(number, f"writing the employees: {number} of 25 changes") for number in (10, 20, 25)]
     expected = [*reading, (25, "reading the employees: 25 rows")]
     assert expected == [(current, message) for current, _, message in first.progresses if "reading" in (message or "")]
     assert [*writing, writing[-1]] == [

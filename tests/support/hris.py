@@ -7,6 +7,7 @@ import csv
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 from sqlalchemy import Column, Integer, MetaData, Table, Unicode, UnicodeText, select
 
@@ -31,6 +32,7 @@ from backend.domain.employees import Entity
 from backend.domain.executions import RowCounts, RunReport
 from backend.domain.mapping import HrisMapping
 from backend.domain.replication_plan import StreamFacts
+from backend.services import plan_hris
 from backend.services.replicate_hris import replicate_hris
 
 EXECUTION_ID = "01920000-0000-7000-8000-000000000001"
@@ -183,14 +185,18 @@ async def replicate(
     **options: Any,
 ) -> RunReport:
     """One replication by the real service, adapters and databases."""
-    return await replicate_hris(
-        run or RecordedRun(),
-        rules or mapping(),
-        source=DatabaseHrisSource(source, batch_rows),
-        store=DatabaseHrStore(target),
-        open_spool=open_spool,
-        **options,
-    )
+    # Written in batches as small as those that are read, so that tests can come between them.
+    with mock.patch.object(
+        plan_hris, "ROWS_PER_BATCH", min(batch_rows or plan_hris.ROWS_PER_BATCH, plan_hris.ROWS_PER_BATCH)
+    ):
+        return await replicate_hris(
+            run or RecordedRun(),
+            rules or mapping(),
+            source=DatabaseHrisSource(source, batch_rows),
+            store=DatabaseHrStore(target),
+            open_spool=open_spool,
+            **options,
+        )
 
 
 async def read_table(database: Database, model: type[Base], *columns: str) -> list[tuple[Any, ...]]:

@@ -41,7 +41,7 @@ _REMEMBERED_SIZES = 10
 
 
 _ENTRIES_PER_STATEMENT = 500
-_ROWS_PER_BATCH = 10_000
+ROWS_PER_BATCH = 10_000
 
 
 _T = TypeVar("_T")
@@ -317,7 +317,7 @@ class _RowCollector:
         """Take some rows."""
         self._waiting.append(batch)
         self._count += batch.num_rows
-        if self._count >= _ROWS_PER_BATCH:
+        if self._count >= ROWS_PER_BATCH:
             self.flush()
 
     def flush(self) -> None:
