@@ -71,7 +71,8 @@ def celery_config(settings: Settings) -> dict[str, Any]:
             "health_check_interval": 25,
         }
         if broker.startswith(("redis", "sentinel"))
-        else {},
+        # The broker inside `hrsync up` is looked at once a second by default, which every run would wait for.
+        else {"polling_interval": 0.05},
     }
 
 
