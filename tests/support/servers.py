@@ -7,6 +7,7 @@ left alone, and no server is started for it.
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import ctypes
 import os
@@ -37,7 +38,7 @@ class ServerError(Exception):
     """A server did not come up; the message holds the end of its log."""
 
 
-class Server:
+class Server(abc.ABC):
     """A server process on one port and one data folder, which may be stopped, killed and started again.
 
     Args:
@@ -126,11 +127,11 @@ class Server:
             process.kill()
             process.wait()
 
-    def _command(self) -> list[str]:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _command(self) -> list[str]: ...
 
-    def _answers(self) -> bool:
-        raise NotImplementedError
+    @abc.abstractmethod
+    def _answers(self) -> bool: ...
 
 
 class MariaDBServer(Server):
