@@ -100,6 +100,7 @@ _NONE: Hashes = np.zeros(0, dtype=np.uint64)
 
 
 _CHUNK = 1 << 16
+_REMEMBERED_SIZES = 10
 _KNOWN_PARENT = np.uint8(1)
 
 
@@ -621,9 +622,9 @@ class EntityPlanner:
         """What a full read leaves for the next runs, as far as the rows tell it."""
         return replace(
             earlier,
-            sizes=[*earlier.sizes, self.accepted],
-            filled=self.filled(),
-            rejected_share=self.rejected_share(),
+            sizes=[*earlier.sizes, self.accepted][-_REMEMBERED_SIZES:],
+            filled={name: round(share, 4) for name, share in self.filled().items()},
+            rejected_share=round(self.rejected_share(), 4),
         )
 
     def filled(self) -> dict[str, float]:

@@ -225,10 +225,15 @@ def may_skip_deactivations(concerns: Sequence[Concern], rules: GuardRules) -> bo
     )
 
 
+def describe_columns(entity: Entity, gone: Sequence[str], new: Sequence[str]) -> str:
+    """How the result of an entity's query differs from the last one."""
+    parts = [f"{word} {', '.join(names)}" for word, names in (("lost", gone), ("got", new)) if names]
+    return f"the result of the {entity} {' and '.join(parts)}"
+
+
 def column_concern(entity: Entity, gone: Sequence[str], new: Sequence[str]) -> Concern:
     """The result of an entity whose contract is `freeze` has other columns than before."""
-    parts = [f"{word} {', '.join(names)}" for word, names in (("lost", gone), ("got", new)) if names]
-    return Concern(ConcernKind.COLUMNS, f'the result of the {entity} {" and ".join(parts)} (contract = "freeze")')
+    return Concern(ConcernKind.COLUMNS, f'{describe_columns(entity, gone, new)} (contract = "freeze")')
 
 
 def _check_deactivations(plan: EntityPlan, rules: GuardRules) -> Iterator[Concern]:

@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import datetime as dt
 import functools
+import itertools
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -29,6 +30,7 @@ from backend.domain.replication_plan import (
     RowChange,
     StreamFacts,
     column_concern,
+    describe_columns,
     find_concerns,
     may_skip_deactivations,
 )
@@ -36,9 +38,6 @@ from backend.domain.row_batches import BatchReader, CanonicalBatch
 from backend.domain.row_hashes import KnownKeys
 from backend.ports import HrisSource, HrStore, OpenSpool, RowSpool, Run, RunLog
 from backend.services.read_hris import Bound, choose_bound, read_lookups, read_supplements, split_gone
-
-_REMEMBERED_SIZES = 10
-
 
 _ENTRIES_PER_STATEMENT = 500
 ROWS_PER_BATCH = 10_000
@@ -79,13 +78,11 @@ class PlannedEntity:
 
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows."""
-        for batch in self.rows.batches():
-            yield from batch
+        return _each(self.rows)
 
     def row_changes(self) -> Iterator[RowChange]:
         """Every change, those of new rows included."""
-        for changes in self.changes.batches():
-            yield from changes
+        yield from _each(self.changes)
         for offset, batch in with_offsets(self.batches()):
             yield from self.planner.inserts(batch, offset)
 
@@ -118,6 +115,11 @@ async def plan_entities(
     verify: bool | None = None,
     log: RunLog | None = None,
 ) -> AsyncIterator[list[PlannedEntity]]:
+    """Every entity's plan, what is referred to first; the spools are there as long as the block.
+
+    Raises:
+        TransientError, PermanentError: as `services.replicate_hris`.
+    """
     facts = await store.read_facts(mapping.entities)
     by_position = any(item.manager_by_position for item in mapping.entities.values())
     lookups = await read_lookups(source, mapping)
@@ -125,33 +127,37 @@ async def plan_entities(
     positions: dict[str, str] = {}
     planned: list[PlannedEntity] = []
     done = RowCounts(read=0)
-    with contextlib.ExitStack() as spools:
-        for entity in (entity for entity in Entity if entity in mapping.entities):  # what is referred to comes first
-            reading = _Reading(
-                run=run,
-                mapping=mapping.entities[entity],
-                source=source,
-                store=store,
-                facts=facts[entity],
-                fingerprint=mapping.fingerprint,
-                open_spool=lambda: spools.enter_context(open_spool()),
-                expected=sum(item.sizes[-1] for item in facts.values() if item.sizes) or None,
-                done=done,
-            )
-            needs_all = entity is Entity.POSITIONS and by_position
-            item = await reading.plan(
-                known, lookups, positions, full=full or needs_all, verify=full if verify is None else verify
-            )
-            known[entity] = item.planner.known_keys()
-            if entity is Entity.POSITIONS:
-                positions = await asyncio.to_thread(item.planner.parents, item.batches())
-            done = done + item.planner.read_so_far
-            planned.append(item)
-            if log is not None:
-                log.info("entity_read", entity=entity.value, **count_fields(item.plan))
-        yield planned
-    # Give back what the run needed: the process may live for years.
-    pa.default_memory_pool().release_unused()
+    try:
+        with contextlib.ExitStack() as spools:
+            for entity in (
+                entity for entity in Entity if entity in mapping.entities
+            ):  # what is referred to comes first
+                reading = _Reading(
+                    run=run,
+                    mapping=mapping.entities[entity],
+                    source=source,
+                    store=store,
+                    facts=facts[entity],
+                    fingerprint=mapping.fingerprint,
+                    open_spool=lambda: spools.enter_context(open_spool()),
+                    expected=sum(item.sizes[-1] for item in facts.values() if item.sizes) or None,
+                    done=done,
+                )
+                needs_all = entity is Entity.POSITIONS and by_position
+                item = await reading.plan(
+                    known, lookups, positions, full=full or needs_all, verify=full if verify is None else verify
+                )
+                known[entity] = item.planner.known_keys()
+                if entity is Entity.POSITIONS:
+                    positions = await asyncio.to_thread(item.planner.parents, item.batches())
+                done = done + item.planner.read_so_far
+                planned.append(item)
+                if log is not None:
+                    log.info("entity_read", entity=entity.value, **count_fields(item.plan))
+            yield planned
+    finally:
+        # Give back what the run needed, also when it is held: the process may live for years.
+        pa.default_memory_pool().release_unused()
 
 
 @dataclass(kw_only=True)
@@ -229,14 +235,10 @@ class _Reading:
         entries: RowSpool,
         positions: Mapping[str, str],
     ) -> None:
-        def batches() -> Iterator[pa.RecordBatch]:
-            for batch in rows.batches():
-                yield from batch
-
         put_changes, put_entries = _Collector(changes), _Collector(entries)
         steps = plan_entity(
             planner,
-            batches,
+            functools.partial(_each, rows),
             has_stable_key="stable_key" in self.mapping.fields,
             positions=positions,
             put_change=put_changes.put,
@@ -270,19 +272,15 @@ class _Reading:
             return new_facts, notes
         gone, new = _changed_columns(facts.columns, columns)
         if (gone or new) and self.mapping.contract == "evolve":
-            notes.append(_describe_columns(planner.entity, gone, new))
+            notes.append(describe_columns(planner.entity, gone, new))
         kept = facts.columns if self.mapping.contract == "discard" and facts.columns else columns
-        return (
-            replace(
-                new_facts,
-                sizes=[*facts.sizes, planner.accepted][-_REMEMBERED_SIZES:],
-                filled={name: round(share, 4) for name, share in planner.filled().items()},
-                rejected_share=round(planner.rejected_share(), 4),
-                columns=list(kept),
-                full_read_at=dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
-            ),
-            notes,
-        )
+        full_read_at = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        return replace(planner.look_back(new_facts), columns=list(kept), full_read_at=full_read_at), notes
+
+
+def _each(spool: RowSpool) -> Iterator[Any]:
+    """What was put into a spool, thing by thing."""
+    return itertools.chain.from_iterable(spool.batches())
 
 
 class _Collector:
@@ -347,11 +345,6 @@ def _changed_columns(before: Sequence[str], now: Sequence[str]) -> tuple[list[st
     return [name for name in before if name not in now], [name for name in now if name not in before]
 
 
-def _describe_columns(entity: Entity, gone: Sequence[str], new: Sequence[str]) -> str:
-    parts = [f"{word} {', '.join(names)}" for word, names in (("lost", gone), ("got", new)) if names]
-    return f"the result of the {entity} {' and '.join(parts)}"
-
-
 def count_fields(plan: EntityPlan) -> dict[str, Any]:
     """The counts of an entity, for the log and the report."""
     return {
@@ -363,6 +356,7 @@ def count_fields(plan: EntityPlan) -> dict[str, Any]:
 
 
 def whole_plan(mapping: HrisMapping, planned: Sequence[PlannedEntity]) -> ReplicationPlan:
+    """The entities' plans as one, with what the guard has against it."""
     concerns: list[Concern] = []
     for item in planned:
         earlier = item.earlier
