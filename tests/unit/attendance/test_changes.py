@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -12,6 +13,7 @@ from backend.domain.attendance.day import Anomaly, DayOverride, Overtime, Status
 from backend.domain.attendance.engine import EmployeeInput, compute_people
 from backend.domain.attendance.locking import DayTotals, LockedPeriod, settle, total
 from backend.domain.attendance.policies import DayRule, OvertimeRules, Policy
+from backend.domain.attendance.shifts import Roster
 from backend.domain.attendance.touching import Change, RosterChange, days_touched_by
 from backend.domain.punches import Direction
 from backend.errors import ConfigurationError
@@ -32,7 +34,7 @@ from tests.support.attendance import (
 )
 
 
-def correct(action: Action, key: str = "c1", **more) -> PunchCorrection:  # type: ignore[no-untyped-def]
+def correct(action: Action, key: str = "c1", **more: Any) -> PunchCorrection:
     return PunchCorrection(key=key, action=action, made_by="Ada", reason="forgot", **more)
 
 
@@ -176,7 +178,7 @@ def punch(text: str) -> WorkPunch:
         (RosterChange(before=NINE_TO_FIVE, after=LATER_SHIFT), LATER_SHIFT, Policy(), [1, 2, 3, 4, 5, 6, 7, 8, 9]),
     ],
 )
-def test_just_these_days_are_touched(change: Change, shifts, policy: Policy, expected: list[int]) -> None:  # type: ignore[no-untyped-def]
+def test_just_these_days_are_touched(change: Change, shifts: Roster, policy: Policy, expected: list[int]) -> None:
     """Those whose windows a punch is in, those of a holiday or leave; with a weekly limit, the rest of the week."""
     touched = days_touched_by(
         change, shifts, policy, Calendar(), timezone=BERLIN, first=MONDAY, last=MONDAY + dt.timedelta(days=8)

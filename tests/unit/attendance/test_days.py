@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
 from backend.domain.attendance.calendars import Employment, Holiday, Leave, group_holidays
-from backend.domain.attendance.day import Anomaly, Overtime, Status
+from backend.domain.attendance.day import Anomaly, AttendanceDay, Overtime, Status
 from backend.domain.attendance.policies import DayRule, OvertimeRules, Policy
+from backend.domain.attendance.shifts import Roster
 from backend.domain.employees import DayPart
 from tests.support.attendance import (
     FREE,
@@ -46,7 +48,7 @@ TUESDAY = MONDAY + dt.timedelta(days=1)
     ],
 )
 @pytest.mark.parametrize("shifts", [roster("night", None, shifts=[shift("22:00-6:00", "night")]), FREE])
-def test_four_ways_to_date_a_shift(shifts, rule: DayRule, given: str, expected: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_four_ways_to_date_a_shift(shifts: Roster, rule: DayRule, given: str, expected: list[str]) -> None:
     """With a schedule and without one."""
     days = compute(given, shifts, Policy(day_rule=rule), days=2)
     assert expected == [clock(day.worked_seconds) for day in days]
@@ -144,7 +146,9 @@ MORNING, AFTERNOON = DayPart.FIRST_HALF, DayPart.SECOND_HALF
         ([leave(hours=8)], "", Status.ON_LEAVE, "0:00", "0:00", "0:00"),
     ],
 )
-def test_holidays_and_leave(off, given: str, status: Status, expected: str, late: str, early: str) -> None:  # type: ignore[no-untyped-def]
+def test_holidays_and_leave(
+    off: list[Holiday | Leave], given: str, status: Status, expected: str, late: str, early: str
+) -> None:
     """What is expected of a day, and when, follows from what takes a part of it."""
     day = compute_day(given, off=calendar(*off))
     assert (status, expected, late, early) == (
@@ -234,7 +238,7 @@ def test_punches_of_the_future_wait() -> None:
 SATURDAY = dt.date(2026, 6, 6)
 
 
-def overtime(day) -> dict[str, str]:  # type: ignore[no-untyped-def]
+def overtime(day: AttendanceDay) -> dict[str, str]:
     return {str(kind): clock(seconds) for kind, seconds in day.overtime.items()}
 
 
@@ -256,7 +260,7 @@ def overtime(day) -> dict[str, str]:  # type: ignore[no-untyped-def]
         ),
     ],
 )
-def test_overtime_of_a_working_day(rules, given: str, expected: dict[str, str]) -> None:  # type: ignore[no-untyped-def]
+def test_overtime_of_a_working_day(rules: dict[str, Any], given: str, expected: dict[str, str]) -> None:
     """What is over the schedule or the limit, with tolerances; each second is of one kind."""
     assert expected == overtime(compute_day(given, policy=Policy(overtime=OvertimeRules(**rules))))
 

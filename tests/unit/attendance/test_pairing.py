@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 import pytest
 
@@ -278,7 +279,7 @@ def test_a_day_is_that_of_the_place_of_work() -> None:
         ({"round_total": Rounding(window_seconds=6)}, "round_total: window_seconds"),
     ],
 )
-def test_contradictions_are_refused(rules, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_contradictions_are_refused(rules: dict[str, Any], message: str) -> None:
     """The message names the policy and the rule."""
     with pytest.raises(ConfigurationError, match=message):
         Policy(**rules)

@@ -14,6 +14,7 @@ from backend.domain.attendance.calendars import Calendar, Employment, Holiday, L
 from backend.domain.attendance.corrections import Action, PunchCorrection
 from backend.domain.attendance.day import AttendanceDay, DayOverride, Fate, WorkPunch
 from backend.domain.attendance.engine import compute_days, punches_needed
+from backend.domain.attendance.pairing import measure
 from backend.domain.attendance.policies import (
     AutoBreak,
     BreakRules,
@@ -27,6 +28,8 @@ from backend.domain.attendance.policies import (
 )
 from backend.domain.attendance.shifts import FlexibleShift, Roster
 from backend.domain.attendance.touching import Change, CorrectedPunch, RosterChange, days_touched_by
+from backend.domain.attendance.wall_clock import second_at, to_second
+from backend.domain.attendance.windows import drop_duplicates, group_freely, plan_timetable, sort_into
 from backend.domain.employees import DayPart
 from backend.domain.punches import Direction
 from tests.support.attendance import BERLIN, FREE, LATER, NIGHTS, NINE_TO_FIVE, OFFICE_WEEK, roster, shift
@@ -193,19 +196,26 @@ def test_the_parts_are_the_whole(punches: list[WorkPunch], shifts: Roster, polic
 @thorough
 @given(punch_lists, rosters, policies)
 def test_no_time_is_counted_twice(punches: list[WorkPunch], shifts: Roster, policy: Policy) -> None:
-    """All presence together fits into the time that there is, and without rounding between the punches themselves."""
-    days = compute(punches, shifts, policy, first=FIRST - dt.timedelta(days=3), last=LAST + dt.timedelta(days=5))
-    spans = [(use.punch.punched_at, use.counted_at) for day in days for use in day.punches if use.fate.is_used]
-    total = sum(day.presence_seconds for day in days)
-    if not spans:
-        # A lone check-in can be followed by the policy's check-out only.
-        assert total == 0 or policy.auto_check_out or policy.auto_check_out_after_seconds
-        return
-    instants = [counted or punched for punched, counted in spans]
-    lasts = [day.last_out_at for day in days if day.last_out_at]
-    # A counted day reaches from its counted first check-in to its counted last check-out.
-    latest = max([*instants, *lasts])
-    assert total <= (latest - min(instants)).total_seconds()
+    """The stretches of time of all shifts and groups lie one after another, rounding and automatic check-outs too."""
+    slots = plan_timetable(shifts, BERLIN, FIRST, LAST).slots
+    events = sorted((to_second(punch.punched_at), punch) for punch in punches)
+    inside, outside = sort_into(slots, drop_duplicates(events, policy.duplicate_seconds)[0])
+    found = [*zip(slots, inside, strict=True), *group_freely(outside, slots, policy, BERLIN)]
+    works = [measure(slot, its_events, policy, is_over=True) for slot, its_events in found]
+    for work in works:
+        assert all(end == start for (_, end, _), (start, _, _) in itertools.pairwise(work.tiles))
+    tiles = sorted((start, end) for work in works for start, end, _ in work.tiles if end > start)
+    assert all(start < end for start, end in tiles)
+    assert all(end <= start for (_, end), (start, _) in itertools.pairwise(tiles))
+
+
+@thorough
+@given(punch_lists, rosters, policies)
+def test_a_split_date_holds_no_more_than_it_has(punches: list[WorkPunch], shifts: Roster, policy: Policy) -> None:
+    """Nobody is there for longer than the date lasts: 23 hours on the day of the change to summer time."""
+    for day in compute(punches, shifts, dataclasses.replace(policy, day_rule=DayRule.SPLIT)):
+        lasts = second_at(BERLIN, day.work_on + dt.timedelta(days=1), 0) - second_at(BERLIN, day.work_on, 0)
+        assert day.presence_seconds <= lasts
 
 
 @thorough

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import datetime as dt
+from collections.abc import Callable
 
 import pytest
 
 from backend.domain.attendance.day import Anomaly, Fate, Status
 from backend.domain.attendance.policies import Hours, Policy
-from backend.domain.attendance.shifts import FlexibleShift, Shift
+from backend.domain.attendance.shifts import FlexibleShift, Roster, Shift
 from backend.errors import ConfigurationError
 from tests.support.attendance import (
     FREE,
@@ -80,7 +81,7 @@ ADJACENT = roster(("early", "late"), shifts=[shift("9:00-13:00", "early"), shift
         ),
     ],
 )
-def test_the_next_window_opens_when_the_shift_before_has_ended(shifts, given: str, expected: list[str]) -> None:  # type: ignore[no-untyped-def]
+def test_the_next_window_opens_when_the_shift_before_has_ended(shifts: Roster, given: str, expected: list[str]) -> None:
     """It opens at the later one of that shift's end and its own opening."""
     day = compute_day(given, shifts)
     assert expected == [use.fate for use in day.punches]
@@ -191,7 +192,7 @@ def test_no_schedule_knows_no_absence() -> None:
         (lambda: Shift(code="s", versions=(times("9:00-17:00"), times("8:00-16:00"))), "earliest first"),
     ],
 )
-def test_impossible_shifts_are_refused(make, message: str) -> None:  # type: ignore[no-untyped-def]
+def test_impossible_shifts_are_refused(make: Callable[[], Shift], message: str) -> None:
     """The message says which shift, what is wrong and what to do."""
     with pytest.raises(ConfigurationError, match=message):
         make()

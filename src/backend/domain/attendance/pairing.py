@@ -135,7 +135,8 @@ def _note_ignored(work: Work, events: Sequence[Event], fates: Sequence[Fate]) ->
 
 def _lay_tiles(work: Work, events: Sequence[Event], pairs: Pairs, fates: list[Fate], policy: Policy) -> None:
     work.first_in, work.last_out = events[pairs[0][0]][0], events[pairs[-1][1]][0]
-    starts, ends = _round_ends(work.slot, events, pairs, policy)
+    is_set = Anomaly.AUTO_CHECKED_OUT in work.anomalies  # by the policy, which does not round its own time
+    starts, ends = _round_ends(work.slot, events, pairs, policy, is_set=is_set)
     counts_through = policy.hours is Hours.FIRST_TO_LAST
     tiles, last = work.tiles, len(pairs) - 1
     since = starts
@@ -159,14 +160,14 @@ def _lay_tiles(work: Work, events: Sequence[Event], pairs: Pairs, fates: list[Fa
     fates[pairs[0][0]], fates[pairs[-1][1]] = Fate.CHECK_IN, Fate.CHECK_OUT
 
 
-def _round_ends(slot: Slot, events: Sequence[Event], pairs: Pairs, policy: Policy) -> tuple[int, int]:
+def _round_ends(slot: Slot, events: Sequence[Event], pairs: Pairs, policy: Policy, *, is_set: bool) -> tuple[int, int]:
     """The counted first in and last out: within the slot's window, and not beyond the punches that follow them."""
     starts, ends = events[pairs[0][0]][0], events[pairs[-1][1]][0]
     if policy.round_in.is_active:
         scheduled = slot.starts if slot.span else None
         rounded = round_punch(starts, policy.round_in, midnight=slot.midnight, scheduled=scheduled)
         starts = min(max(rounded, slot.opens), events[pairs[0][1]][0] if len(pairs) > 1 else slot.closes)
-    if policy.round_out.is_active:
+    if policy.round_out.is_active and not is_set:
         scheduled = slot.ends if slot.span else None
         rounded = round_punch(ends, policy.round_out, midnight=slot.midnight, scheduled=scheduled)
         ends = max(min(rounded, slot.closes), events[pairs[-1][0]][0] if len(pairs) > 1 else starts)

@@ -14,6 +14,9 @@ from backend.domain.attendance.shifts import Roster
 from backend.domain.attendance.wall_clock import ONE_DAY, cut_at_midnights, date_at, to_second
 from backend.domain.attendance.windows import Slot, plan_timetable
 
+# What happened before the first date can still count towards the weekly limit of its week.
+_WEEK = dt.timedelta(days=7)
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RosterChange:
@@ -62,15 +65,14 @@ def days_touched_by(
         case DayOverride():
             found = {change.work_on}
         case RosterChange():
-            found = _by_roster(change, timezone, first, last)
+            found = _by_roster(change, timezone, first - _WEEK, last)
         case Holiday():
             # Punches outside the windows are work on a holiday, and may reach into the next day.
             found = {change.holiday_on, change.holiday_on + ONE_DAY}
         case Leave():
-            extra = 1 if policy.day_rule is DayRule.SPLIT else 0
-            found = set(_dates(max(change.starts_on, first), min(change.ends_on, last - extra * ONE_DAY)))
-            found |= {day + ONE_DAY for day in found} if extra else set()
-            found |= {last} if change.starts_on <= last <= change.ends_on else set()
+            found = set(_dates(max(change.starts_on, first - _WEEK), min(change.ends_on, last)))
+            if policy.day_rule is DayRule.SPLIT:
+                found |= {day + ONE_DAY for day in found}
     if policy.overtime.weekly_limit_seconds is not None:
         found = {day for start in found for day in _rest_of_week(start, policy)}
     return sorted(day for day in found if first <= day <= last)
@@ -92,7 +94,7 @@ def _by_instant(
         found |= {date_at(zone, second), date_at(zone, until)}
         for near in (day - ONE_DAY, day, day + ONE_DAY):
             if not roster.plan_on(near).shifts or calendar.cover_on(near).is_holiday:
-                found |= {near, day}
+                found |= {near, day} if policy.day_rule is DayRule.START else {near, near + ONE_DAY, day}
     return found
 
 
