@@ -54,7 +54,7 @@ class Timetable:
     slots: tuple[Slot, ...]
 
 
-@functools.lru_cache(maxsize=512)
+@functools.lru_cache(maxsize=128)
 def plan_timetable(roster: Roster, zone: dt.tzinfo, first: dt.date, last: dt.date) -> Timetable:
     """The plans and the windows from `first` to `last`; at both ends two more days meet their neighbours.
 
@@ -71,6 +71,8 @@ def plan_timetable(roster: Roster, zone: dt.tzinfo, first: dt.date, last: dt.dat
     return Timetable(plans=plans, slots=tuple(_part(found)))
 
 
+# Rosters differ, shifts on a date seldom do.
+@functools.lru_cache(maxsize=8192)
 def _place(zone: dt.tzinfo, day: dt.date, code: str, times: ShiftTimes) -> Slot:
     starts, ends = second_at(zone, day, times.dial_start), second_at(zone, day, times.dial_end)
     opens, closes = starts - times.check_in_window_seconds, ends + times.check_out_window_seconds
