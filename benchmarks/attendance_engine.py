@@ -91,7 +91,7 @@ def main() -> None:
         "a shared schedule, the default policy": measure(people, lambda: OFFICE, PLAIN),
         "a shared schedule, rules of every kind": measure(people, lambda: OFFICE, RICH),
         "a schedule for each": measure(people, lambda: Roster(parts=OFFICE.parts, shifts=OFFICE.shifts), RICH),
-        "no schedule": measure(people, lambda: Roster(), PLAIN),
+        "no schedule": measure(people, Roster, PLAIN),
     }
     if arguments.json:
         print(json.dumps({"goal": GOAL, "employee_days_per_second": {name: round(x) for name, x in figures.items()}}))

@@ -169,6 +169,9 @@ def punch(text: str) -> WorkPunch:
         (punch("+1 6:00"), NIGHTS, Policy(day_rule=DayRule.END), [2]),
         (punch("+1 6:00"), NIGHTS, Policy(day_rule=DayRule.SPLIT), [1, 2]),
         (punch("3:00"), NINE_TO_FIVE, Policy(), [1]),
+        (punch("+1 7:00"), NIGHTS, Policy(), [1, 2]),  # one that follows after the window becomes its duplicate
+        (punch("+6 22:00"), OFFICE_WEEK, Policy(), [6, 7]),  # work on a rest day, which may have begun the day before
+        (punch("+6 22:00"), OFFICE_WEEK, Policy(day_rule=DayRule.END), [6, 7, 8]),
         (punch("+3 9:00"), NINE_TO_FIVE, WEEKLY, [4, 5, 6, 7]),
         (Holiday(holiday_on=dt.date(2026, 6, 3), name="day"), NINE_TO_FIVE, Policy(), [3, 4]),
         (leave(3, 5), NINE_TO_FIVE, Policy(), [3, 4, 5]),

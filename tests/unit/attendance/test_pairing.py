@@ -203,6 +203,7 @@ QUARTER = 15 * MINUTE
         (Rounding(window_seconds=600), "9:11 17:00", "7:49"),
         (Rounding(unit_seconds=300, mode=FLOOR, window_seconds=600), "9:09 17:00", "7:55"),
         (Rounding(unit_seconds=300, mode=FLOOR, window_seconds=600), "9:11 17:00", "7:49"),
+        (Rounding(unit_seconds=5 * 3600, mode=FLOOR), "9:30 17:00", "9:00"),  # the window of the shift is the limit
         (Rounding(unit_seconds=QUARTER, mode=CEIL), "9:01 9:05 10:00 17:00", "7:00"),  # never beyond its check-out
     ],
 )
@@ -219,7 +220,7 @@ def test_the_check_in_is_rounded(rounding: Rounding, given: str, worked: str) ->
         (Rounding(unit_seconds=QUARTER, mode=FLOOR, grace_seconds=300), "9:00 17:10", "8:15"),
         (Rounding(window_seconds=900), "9:00 17:12", "8:00"),
         (Rounding(window_seconds=900), "9:00 17:16", "8:16"),
-        (Rounding(unit_seconds=2 * 3600, mode=CEIL), "9:00 17:50", "9:00"),  # the window of the shift is the limit
+        (Rounding(unit_seconds=5 * 3600, mode=CEIL), "9:00 17:50", "9:00"),  # the window of the shift is the limit
     ],
 )
 def test_the_check_out_is_rounded(rounding: Rounding, given: str, worked: str) -> None:

@@ -92,9 +92,17 @@ policies = st.builds(
         on_holidays=st.booleans(),
     ),
 )
-minutes = st.integers(0, 8 * 24 * 60)
+# Mostly at the edges of windows, where things go wrong, and close to one another.
+minutes = st.one_of(
+    st.integers(0, 8 * 24 * 60),
+    st.builds(
+        lambda hour, off: 60 * hour + off,
+        st.integers(24, 24 * 5),
+        st.sampled_from([0, 0, 0, 1, -1, 15, 16, 5, 50]),
+    ),
+)
 punch_lists = st.lists(
-    st.tuples(minutes, st.sampled_from([None, *Direction])), max_size=24, unique_by=lambda item: item[0]
+    st.tuples(minutes, st.sampled_from([None, *Direction])), max_size=30, unique_by=lambda item: item[0]
 ).map(
     lambda items: [
         WorkPunch(f"p{number}", START + dt.timedelta(minutes=minute), direction)

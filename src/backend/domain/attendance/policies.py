@@ -31,7 +31,12 @@ class Pairing(enum.StrEnum):
 
 
 class Hours(enum.StrEnum):
-    """What counts as worked."""
+    """What counts as worked.
+
+    `FIRST_TO_LAST`: from the first check-in to the last check-out, without breaks; with alternating punches, the last
+    punch is the last check-out even where their number is odd, which is reported. `EVERY_PAIR`: each pair of check-in
+    and check-out; an odd last punch counts nothing.
+    """
 
     FIRST_TO_LAST = "first_to_last"
     EVERY_PAIR = "every_pair"
