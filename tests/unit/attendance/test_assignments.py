@@ -58,6 +58,7 @@ def test_an_assignment_can_end_the_schedule() -> None:
         DEFAULT,
         Assignment(scope=Scope.EMPLOYEE, target="7", pattern=""),
         Assignment(scope=Scope.EMPLOYEE, target="8", policy="strict", first_on=on(3)),
+        Assignment(scope=Scope.EMPLOYEE, target="8", policy="standard", last_on=on(1)),
     )
     assert found.roster_of("7").plan_on(MONDAY).is_flexible
     assert found.roster_of("8") is found.roster_of("9")

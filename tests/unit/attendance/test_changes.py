@@ -14,7 +14,7 @@ from backend.domain.attendance.engine import EmployeeInput, compute_people
 from backend.domain.attendance.locking import DayTotals, LockedPeriod, settle, total
 from backend.domain.attendance.policies import DayRule, OvertimeRules, Policy
 from backend.domain.attendance.shifts import Roster
-from backend.domain.attendance.touching import Change, RosterChange, days_touched_by
+from backend.domain.attendance.touching import Change, CorrectedPunch, RosterChange, days_touched_by
 from backend.domain.punches import Direction
 from backend.errors import ConfigurationError
 from tests.support.attendance import (
@@ -133,7 +133,7 @@ def test_an_open_day_is_written_or_removed() -> None:
     """A date that was computed and has no day is no longer stored."""
     day, tuesday = compute_day("9:00 17:00"), MONDAY + dt.timedelta(days=1)
     stored = {tuesday: DayTotals(Status.ABSENT)}
-    settlement = settle([day], stored, [], asked=[MONDAY, tuesday])
+    settlement = settle([day], stored, [], asked=[MONDAY, tuesday, MONDAY + dt.timedelta(days=2)])
     assert ((day,), (tuesday,)) == (settlement.written, settlement.removed)
 
 
@@ -175,6 +175,17 @@ def punch(text: str) -> WorkPunch:
         (punch("+3 9:00"), NINE_TO_FIVE, WEEKLY, [4, 5, 6, 7]),
         (Holiday(holiday_on=dt.date(2026, 6, 3), name="day"), NINE_TO_FIVE, Policy(), [3, 4]),
         (leave(3, 5), NINE_TO_FIVE, Policy(), [3, 4, 5]),
+        (CorrectedPunch(correction=correct(Action.ADD, punched_at=at("+2 9:00"))), NINE_TO_FIVE, Policy(), [3]),
+        (
+            CorrectedPunch(
+                correction=correct(Action.EDIT, punch_key="p", punched_at=at("+2 9:00")), punch=punch("+4 9:00")
+            ),
+            NINE_TO_FIVE,
+            Policy(),
+            [3, 5],
+        ),
+        (CorrectedPunch(correction=correct(Action.IGNORE, punch_key="p")), NINE_TO_FIVE, Policy(), []),
+        (leave(3, 5), NINE_TO_FIVE, Policy(day_rule=DayRule.SPLIT), [3, 4, 5, 6]),
         (leave(3, 30), NINE_TO_FIVE, Policy(), [3, 4, 5, 6, 7, 8, 9]),
         (DayOverride(key="o", work_on=MONDAY, made_by="Ada", reason="?"), NINE_TO_FIVE, Policy(), [1]),
         (RosterChange(before=NINE_TO_FIVE, after=NINE_TO_FIVE), NINE_TO_FIVE, Policy(), []),
@@ -210,6 +221,7 @@ def test_people_are_computed_each_by_the_policy_of_the_date() -> None:
         policies=[
             (tuesday, tuesday, Policy(code="kind", late_grace_seconds=600)),
             (dt.date.min, MONDAY, Policy(code="strict")),
+            (dt.date(2027, 1, 1), dt.date.max, Policy(code="next year")),
         ],
         timezone=BERLIN,
     )

@@ -72,6 +72,7 @@ def test_holidays_leave_and_the_present_are_told() -> None:
     assert "Leave: care (1 h 30 min)" in text
     assert "more may come" in text
     half = calendar(Leave(kind="vacation", starts_on=MONDAY, ends_on=MONDAY))
+    assert "Left 1 h early" in explain(compute_day("9:00 16:00"), BERLIN)
     assert "Leave took 8 h of 8 h" in explain(compute_day("", off=half), BERLIN)
 
 

@@ -12,6 +12,7 @@ from backend.domain.attendance.policies import (
     AutoBreak,
     BreakRules,
     Hours,
+    OvertimeRules,
     Pairing,
     Policy,
     Rounding,
@@ -277,6 +278,9 @@ def test_a_day_is_that_of_the_place_of_work() -> None:
         ({"breaks": BreakRules(deductions=(AutoBreak(after_seconds=60, deduct_seconds=90),))}, "longer than the work"),
         ({"round_in": Rounding(unit_seconds=60, grace_seconds=60, mode=FLOOR)}, "round_in: grace_seconds"),
         ({"round_out": Rounding(unit_seconds=60, grace_seconds=6)}, "no meaning when rounding to the nearest"),
+        ({"round_in": Rounding(unit_seconds=90_000)}, "it goes from 0 to 21600"),
+        ({"overtime": OvertimeRules(week_starts_on=7)}, "week_starts_on is 7"),
+        ({"overtime": OvertimeRules(weekly_limit_seconds=700_000)}, "longer than a week"),
         ({"round_total": Rounding(window_seconds=6)}, "round_total: window_seconds"),
     ],
 )

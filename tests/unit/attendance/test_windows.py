@@ -111,6 +111,12 @@ def test_versions_change_the_times_by_date() -> None:
     assert ["8:00", "8:00"] == [clock(day.worked_seconds) for day in days]
 
 
+def test_before_its_first_version_a_shift_is_not_worked() -> None:
+    """The day is a rest day until then."""
+    shifts = roster("day", shifts=[shift("9:00-17:00", valid_from=dt.date(2026, 6, 2))])
+    assert [Status.REST_DAY, Status.ABSENT] == [day.status for day in compute("", shifts, days=2)]
+
+
 def test_four_on_two_off() -> None:
     """A pattern repeats from its anchor, and before it."""
     cycle = roster("day", "day", "day", "day", None, None, shifts=[shift("9:00-17:00")])
@@ -189,10 +195,11 @@ def test_no_schedule_knows_no_absence() -> None:
         (lambda: shift("9:00-10:00", unpaid_break_seconds=3600), "as long as the shift"),
         (lambda: shift("9:00-17:00", break_windows=((dt.time(18), dt.time(19)),)), "not within the shift"),
         (lambda: Shift(code="s", versions=()), "at least one version"),
+        (lambda: FlexibleShift(code="s", required_seconds=90_000), "a day has 0 to 86400 s"),
         (lambda: Shift(code="s", versions=(times("9:00-17:00"), times("8:00-16:00"))), "earliest first"),
     ],
 )
-def test_impossible_shifts_are_refused(make: Callable[[], Shift], message: str) -> None:
+def test_impossible_shifts_are_refused(make: Callable[[], object], message: str) -> None:
     """The message says which shift, what is wrong and what to do."""
     with pytest.raises(ConfigurationError, match=message):
         make()

@@ -59,8 +59,6 @@ class PunchCorrection:
 def apply_corrections(punches: Iterable[WorkPunch], corrections: Iterable[PunchCorrection]) -> list[WorkPunch]:
     """The punches as people have corrected them; those that are ignored stay in the list, marked."""
     ordered = sorted(corrections, key=lambda item: item.key)
-    if not ordered:
-        return list(punches)
     changes = {item.punch_key: item for item in ordered if item.action is not Action.ADD}
     corrected = [_change(punch, changes[punch.key]) if punch.key in changes else punch for punch in punches]
     corrected.extend(

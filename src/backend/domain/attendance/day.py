@@ -76,17 +76,11 @@ class Fate(enum.StrEnum):
     IN_FUTURE = "in_future"
 
     @property
-    def is_used(self) -> bool:
-        """Whether the punch has a part in the hours."""
-        return self in _USED
-
-    @property
     def sentence(self) -> str:
         """Why, as a person would say it."""
         return _FATES[self]
 
 
-_USED = frozenset({Fate.CHECK_IN, Fate.CHECK_OUT, Fate.LEFT, Fate.RETURNED, Fate.BREAK_START, Fate.BREAK_END})
 _FATES: Mapping[Fate, str] = {
     Fate.CHECK_IN: "The first check-in; hours count from here.",
     Fate.CHECK_OUT: "The last check-out; hours count up to here.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import itertools
 from collections.abc import Sequence
 
 from backend.domain.attendance.day import Anomaly, Fate, PunchUse
@@ -138,12 +139,8 @@ def _lay_tiles(work: Work, events: Sequence[Event], pairs: Pairs, fates: list[Fa
     is_set = Anomaly.AUTO_CHECKED_OUT in work.anomalies  # by the policy, which does not round its own time
     starts, ends = _round_ends(work.slot, events, pairs, policy, is_set=is_set)
     counts_through = policy.hours is Hours.FIRST_TO_LAST
-    tiles, last = work.tiles, len(pairs) - 1
-    since = starts
-    for number, (_, leaves) in enumerate(pairs):
-        if number == last:
-            break
-        returns = pairs[number + 1][0]
+    tiles, since = work.tiles, starts
+    for (_, leaves), (returns, _) in itertools.pairwise(pairs):
         gap_start, gap_end = events[leaves][0], events[returns][0]
         if _is_break(work.slot, events[leaves], events[returns], policy):
             fates[leaves], fates[returns] = Fate.BREAK_START, Fate.BREAK_END

@@ -6,10 +6,8 @@ from backend.domain.attendance.policies import Rounding, RoundingMode
 
 
 def round_seconds(seconds: int, rounding: Rounding) -> int:
-    """A number of seconds as a multiple of the unit; the middle between two goes up."""
+    """A number of seconds as a multiple of the unit, which is not 0; the middle between two goes up."""
     unit = rounding.unit_seconds
-    if not unit:
-        return seconds
     into = seconds % unit
     floor = seconds - into
     if rounding.mode is RoundingMode.FLOOR:

@@ -55,13 +55,10 @@ def days_touched_by(
         case WorkPunch():
             found = _by_instant(change.punched_at, roster, policy, calendar, timezone)
         case CorrectedPunch(correction=correction, punch=punch):
-            instants = {correction.punched_at, punch.punched_at if punch else None} - {None}
-            found = {
-                day
-                for instant in instants
-                if instant is not None
-                for day in _by_instant(instant, roster, policy, calendar, timezone)
-            }
+            found = set()
+            for instant in (correction.punched_at, punch.punched_at if punch else None):
+                if instant is not None:
+                    found |= _by_instant(instant, roster, policy, calendar, timezone)
         case DayOverride():
             found = {change.work_on}
         case RosterChange():
