@@ -43,6 +43,7 @@ TUESDAY = MONDAY + dt.timedelta(days=1)
         (DayRule.MOST_WORKED, "22:00 +1 6:00", ["0:00", "8:00"]),
         (DayRule.MOST_WORKED, "22:00 +1 1:00", ["3:00", "0:00"]),
         (DayRule.MOST_WORKED, "22:00 +1 2:00", ["4:00", "0:00"]),  # a tie: the first of the two
+        (DayRule.MOST_WORKED, "22:00 +1 0:00 +1 3:00 +1 5:00", ["4:00", "0:00"]),  # breaks are not worked
         (DayRule.SPLIT, "22:00 +1 6:00", ["2:00", "6:00"]),
         (DayRule.SPLIT, "22:00 +1 1:00 +1 2:00 +1 6:00", ["2:00", "5:00"]),
     ],

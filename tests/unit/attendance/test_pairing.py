@@ -11,6 +11,7 @@ from backend.domain.attendance.day import Anomaly, Fate, Status
 from backend.domain.attendance.policies import (
     AutoBreak,
     BreakRules,
+    DayRule,
     Hours,
     OvertimeRules,
     Pairing,
@@ -255,6 +256,15 @@ def test_a_night_of_a_clock_change_is_as_long_as_it_is(night: dt.date, scheduled
     day = compute_day("22:00 +1 6:00", NIGHTS, first=night)
     assert (scheduled, scheduled) == (clock(day.scheduled_seconds), clock(day.worked_seconds))
     assert (0, 0) == (day.late_seconds, day.early_seconds)
+
+
+@pytest.mark.parametrize("rule", DayRule)
+@pytest.mark.parametrize("hours", ["2:00-3:00", "2:30-3:00"])
+def test_a_shift_that_the_clocks_leave_out_lasts_no_time(rule: DayRule, hours: str) -> None:
+    """From 2:00 to 3:00 there was nothing to work in that night, and nothing to miss."""
+    night = dt.date(2026, 3, 29)
+    day = compute_day("3:05", every_day(hours), first=night, policy=Policy(day_rule=rule))
+    assert (0, 0) == (day.scheduled_seconds, day.early_seconds)
 
 
 def test_a_day_is_that_of_the_place_of_work() -> None:

@@ -44,6 +44,7 @@ SHIFTS = [
     shift("14:00-22:00", "late"),
     shift("22:00-6:00", "night", unpaid_break_seconds=1800, break_windows=((dt.time(2), dt.time(3)),)),
     shift("0:15-8:00", "midnight"),
+    shift("2:00-3:00", "gap"),  # on the clock only, in the night of the change
     FlexibleShift(code="flex", required_seconds=8 * 3600),
 ]
 ROSTERS: list[Roster] = [
@@ -52,6 +53,7 @@ ROSTERS: list[Roster] = [
     NIGHTS,
     OFFICE_WEEK,
     roster("early", "late", "night", None, shifts=SHIFTS),
+    roster("gap", shifts=SHIFTS),
     roster("night", "midnight", "flex", None, "early", shifts=SHIFTS),
     roster(("early", "late"), None, "midnight", "night", shifts=SHIFTS),
 ]

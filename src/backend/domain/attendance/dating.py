@@ -206,7 +206,7 @@ def _split_tiles(work: Work, zone: dt.tzinfo, draft_of: DraftOf) -> set[dt.date]
 
 def _split_schedule(slot: Slot, zone: dt.tzinfo, draft_of: DraftOf) -> None:
     """Put the scheduled time of a shift on its dates, in proportion."""
-    length, given, given_net = slot.ends - slot.starts, 0, 0
+    length, given, given_net = max(slot.ends - slot.starts, 1), 0, 0
     for day, part_start, part_end in cut_at_midnights(zone, slot.starts, slot.ends):
         given += part_end - part_start
         net = slot.net_seconds * given // length - given_net

@@ -74,7 +74,8 @@ def plan_timetable(roster: Roster, zone: dt.tzinfo, first: dt.date, last: dt.dat
 # Rosters differ, shifts on a date seldom do.
 @functools.lru_cache(maxsize=8192)
 def _place(zone: dt.tzinfo, day: dt.date, code: str, times: ShiftTimes) -> Slot:
-    starts, ends = second_at(zone, day, times.dial_start), second_at(zone, day, times.dial_end)
+    starts = second_at(zone, day, times.dial_start)
+    ends = max(starts, second_at(zone, day, times.dial_end))  # a clock change can leave nothing of a short shift
     opens, closes = starts - times.check_in_window_seconds, ends + times.check_out_window_seconds
     return Slot(
         work_on=day,
