@@ -204,6 +204,16 @@ def test_there_is_no_day_outside_the_employment() -> None:
     assert [1, 4, 5] == [day.work_on.day for day in days]
 
 
+@pytest.mark.parametrize("rule", [DayRule.END, DayRule.MOST_WORKED, DayRule.SPLIT])
+def test_nobody_misses_a_shift_that_started_before_joining(rule: DayRule) -> None:
+    """The night before the first day is nobody's, whatever date it would have."""
+    employment = Employment(periods=((MONDAY, None),))
+    [day] = compute(
+        "", roster(None, "night", shifts=[shift("22:00-6:00", "night")]), Policy(day_rule=rule), employment=employment
+    )
+    assert (0, Status.REST_DAY) == (day.scheduled_seconds, day.status)
+
+
 def test_somebody_inactive_has_no_days() -> None:
     """No period, no day."""
     assert [] == compute("9:00 17:00", days=7, employment=Employment(periods=()))

@@ -159,13 +159,8 @@ def compute(
 
 
 def results(days: list[AttendanceDay]) -> list[AttendanceDay]:
-    """The days without their lists of punches and what is said about duplicates."""
-    return [
-        dataclasses.replace(
-            day, punches=(), anomalies=tuple(anomaly for anomaly in day.anomalies if anomaly != "duplicates")
-        )
-        for day in days
-    ]
+    """The days without their lists of punches."""
+    return [dataclasses.replace(day, punches=()) for day in days]
 
 
 @thorough

@@ -130,7 +130,6 @@ class Anomaly(enum.StrEnum):
     OUT_WITHOUT_IN = "out_without_in"
     NO_DIRECTION = "no_direction"
     OUTSIDE_WINDOWS = "outside_windows"
-    DUPLICATES = "duplicates"
     TOO_LONG = "too_long"
     WORKED_ON_HOLIDAY = "worked_on_holiday"
     WORKED_ON_REST_DAY = "worked_on_rest_day"
@@ -154,7 +153,6 @@ _ANOMALIES: Mapping[Anomaly, str] = {
     Anomaly.OUT_WITHOUT_IN: "Somebody who was not in checked out.",
     Anomaly.NO_DIRECTION: "A punch says neither in nor out.",
     Anomaly.OUTSIDE_WINDOWS: "A punch lies outside the windows of every shift.",
-    Anomaly.DUPLICATES: "A punch was repeated.",
     Anomaly.TOO_LONG: "The time from the first check-in to the last check-out is longer than a shift may be.",
     Anomaly.WORKED_ON_HOLIDAY: "Work on a holiday.",
     Anomaly.WORKED_ON_REST_DAY: "Work on a rest day.",
@@ -211,6 +209,8 @@ class AttendanceDay:
         is_final: whether nothing more can come but what is late: every window of the date is closed.
         scheduled_seconds: what the schedule says, without its unpaid breaks.
         expected_seconds: what is left of that by holidays and leave.
+        first_in_at: the first check-in, as punched; what rounding makes of it is told by the punch.
+        last_out_at: the last check-out, as punched or as the policy sets it.
         presence_seconds: from the first check-in to the last check-out, of each shift, after rounding.
         worked_seconds: what counts as work.
         break_seconds: breaks that were taken.

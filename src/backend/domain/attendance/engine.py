@@ -30,7 +30,7 @@ from backend.domain.attendance.shifts import Roster
 from backend.domain.attendance.wall_clock import ONE_DAY, date_at, second_at, to_instant, to_second
 from backend.domain.attendance.windows import (
     Event,
-    Slot,
+    Timetable,
     drop_duplicates,
     group_freely,
     plan_timetable,
@@ -69,59 +69,34 @@ def compute_days(
         overrides: what people have set days to be; of two for one date the larger key counts.
     """
     begin = _week_start(first, policy)
-    table = plan_timetable(shifts, timezone, begin, last)
-    until = to_second(as_of)
-    drafts: dict[dt.date, Draft] = {}
-    day = begin
-    while day <= last:
-        if employment.covers(day):
-            drafts[day] = Draft(day)
-        day += ONE_DAY
+    drafts = {day: Draft(day) for day in _dates(begin, last) if employment.covers(day)}
     if not drafts:
         return []
+    table = plan_timetable(shifts, timezone, begin, last)
+    until = to_second(as_of)
     events, set_aside = _order(punches, corrections, until)
     events, repeated = drop_duplicates(events, policy.duplicate_seconds)
     inside, outside = sort_into(table.slots, events)
 
-    draft_of, cover_on = drafts.get, calendar.cover_on
     earliest = begin - _SLOT_DAYS_BACK[policy.day_rule] * ONE_DAY
-    for slot, its_events in _occupied(table.slots, inside, earliest, last):
-        is_over = slot.closes < until
-        work = measure(slot, its_events, policy, is_over=is_over)
-        file_work(work, policy, timezone, draft_of, cover_on, is_over=is_over)
+    work = [
+        (slot, its_events)
+        for slot, its_events in zip(table.slots, inside, strict=True)
+        if earliest <= slot.work_on <= last and (its_events or employment.covers(slot.work_on))
+    ]
     for slot, its_events in group_freely(outside, table.slots, policy, timezone) if outside else ():
-        plan = table.plans.get(slot.work_on)
-        if plan is None:
-            continue
-        if plan.shifts and not cover_on(slot.work_on).is_holiday:
-            set_aside.extend((event, Fate.OUTSIDE_WINDOWS) for event in its_events)
+        if _may_be_free(slot.work_on, table, calendar):
+            work.append((slot, its_events))
         else:
-            is_over = slot.closes < until
-            work = measure(slot, its_events, policy, is_over=is_over)
-            file_work(work, policy, timezone, draft_of, cover_on, is_over=is_over)
+            set_aside.extend((event, Fate.OUTSIDE_WINDOWS) for event in its_events)
+    for slot, its_events in work:
+        is_over = slot.closes < until
+        measured = measure(slot, its_events, policy, is_over=is_over)
+        file_work(measured, policy, timezone, drafts.get, calendar.cover_on, is_over=is_over)
     if set_aside or repeated:
         _list_unused(drafts, set_aside, repeated, timezone)
-
-    by_date = {item.work_on: item for item in sorted(overrides, key=lambda item: item.key)}
-    found: list[AttendanceDay] = []
-    week, regular = begin, 0
-    for day, draft in drafts.items():
-        if (day - week).days >= 7:
-            week, regular = _week_start(day, policy), 0
-        concluded = conclude(
-            draft,
-            table.plans[day],
-            cover_on(day),
-            by_date.get(day),
-            policy,
-            zone=timezone,
-            until=until,
-            regular_before=regular,
-        )
-        regular += concluded.worked_seconds - concluded.overtime_seconds
-        if day >= first:
-            found.append(concluded)
-    return found
+    days = _conclude(drafts.values(), table, policy, calendar, overrides, zone=timezone, until=until)
+    return [day for day in days if day.work_on >= first]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +163,47 @@ def _week_start(day: dt.date, policy: Policy) -> dt.date:
     return day - ((day.weekday() - policy.overtime.week_starts_on) % 7) * ONE_DAY
 
 
+def _dates(first: dt.date, last: dt.date) -> list[dt.date]:
+    return [first + dt.timedelta(days=number) for number in range((last - first).days + 1)]
+
+
+def _may_be_free(day: dt.date, table: Timetable, calendar: Calendar) -> bool:
+    """Whether punches outside of windows are work on a date: where there is no fixed shift, or a holiday."""
+    plan = table.plans.get(day)
+    return plan is not None and (not plan.shifts or calendar.cover_on(day).is_holiday)
+
+
+def _conclude(
+    drafts: Iterable[Draft],
+    table: Timetable,
+    policy: Policy,
+    calendar: Calendar,
+    overrides: Iterable[DayOverride],
+    *,
+    zone: dt.tzinfo,
+    until: int,
+) -> Iterator[AttendanceDay]:
+    """The days in their order, as each counts towards the week of the next."""
+    by_date = {item.work_on: item for item in sorted(overrides, key=lambda item: item.key)}
+    week, regular = None, 0
+    for draft in drafts:
+        day = draft.work_on
+        if (start := _week_start(day, policy)) != week:
+            week, regular = start, 0
+        concluded = conclude(
+            draft,
+            table.plans[day],
+            calendar.cover_on(day),
+            by_date.get(day),
+            policy,
+            zone=zone,
+            until=until,
+            regular_before=regular,
+        )
+        regular += concluded.worked_seconds - concluded.overtime_seconds
+        yield concluded
+
+
 def _order(
     punches: Sequence[WorkPunch], corrections: Sequence[PunchCorrection], until: int
 ) -> tuple[list[Event], list[tuple[Event, Fate]]]:
@@ -206,15 +222,6 @@ def _order(
         else:
             events.append((second, punch))
     return events, set_aside
-
-
-def _occupied(
-    slots: Sequence[Slot], inside: Sequence[list[Event]], earliest: dt.date, last: dt.date
-) -> Iterator[tuple[Slot, list[Event]]]:
-    """The slots that can be of a date that is asked for, with their punches."""
-    for slot, events in zip(slots, inside, strict=True):
-        if earliest <= slot.work_on <= last:
-            yield slot, events
 
 
 def _list_unused(
@@ -238,4 +245,3 @@ def _list_unused(
                 draft = holders[first_one.key]
                 draft.uses.append(PunchUse(punch, Fate.DUPLICATE, None, first_one.key))
                 draft.is_mixed = True
-                draft.anomalies.append(Anomaly.DUPLICATES)
