@@ -1,6 +1,19 @@
 """Every table of hrsync's own database; importing this package registers them all."""
 
-from backend.db.models.attendance import Punch
+from backend.db.models.attendance import (
+    AdjustmentRow,
+    AssignmentRow,
+    AttendancePerson,
+    AttendanceSetup,
+    ClockChange,
+    Correction,
+    Day,
+    DirtyDays,
+    Override,
+    PeriodLock,
+    Punch,
+    PunchUser,
+)
 from backend.db.models.base import Base
 from backend.db.models.hr import (
     Department,
@@ -18,6 +31,7 @@ from backend.db.models.scheduler import (
     AuditEntry,
     ExecutionAttempt,
     ExecutionLog,
+    ExecutionPart,
     ExecutionStatus,
     Job,
     JobExecution,
@@ -27,12 +41,21 @@ from backend.db.models.scheduler import (
 )
 
 __all__ = [
+    "AdjustmentRow",
+    "AssignmentRow",
+    "AttendancePerson",
+    "AttendanceSetup",
     "AuditEntry",
     "Base",
+    "ClockChange",
+    "Correction",
+    "Day",
     "Department",
+    "DirtyDays",
     "Employee",
     "ExecutionAttempt",
     "ExecutionLog",
+    "ExecutionPart",
     "ExecutionStatus",
     "Holiday",
     "HrChange",
@@ -43,8 +66,11 @@ __all__ = [
     "Lease",
     "Leave",
     "OutboxMessage",
+    "Override",
+    "PeriodLock",
     "Position",
     "Punch",
+    "PunchUser",
     "QuarantinedRow",
     "Stream",
     "Worker",

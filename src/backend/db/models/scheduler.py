@@ -154,6 +154,22 @@ class ExecutionAttempt(Base):
     traceback: Mapped[str | None] = mapped_column(LongText)
 
 
+class ExecutionPart(Base):
+    """One of the executions that an execution has split its work into, and what it reported."""
+
+    __tablename__ = "scheduler_execution_part"
+
+    # The execution that waits for its parts.
+    execution_id: Mapped[str] = mapped_column(
+        ascii_key(36), ForeignKey("scheduler_job_execution.id", ondelete="CASCADE"), primary_key=True
+    )
+    number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    part_execution_id: Mapped[str] = mapped_column(ascii_key(36), unique=True)
+    # When its task ended well, and what it reported; NULL: it has not (yet).
+    finished_at: Mapped[dt.datetime | None] = mapped_column(UTCDateTime)
+    report: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))
+
+
 class ExecutionLog(Base):
     """One line that a task logged during an attempt (capped per attempt)."""
 
