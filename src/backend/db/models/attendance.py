@@ -97,6 +97,8 @@ class Day(Base):
     __table_args__ = (
         UniqueConstraint("employee_no", "work_on"),
         Index("ix_attendance_day_work_on_status", "work_on", "status"),
+        # "Which days of the past are still open?"
+        Index("ix_attendance_day_is_final_work_on", "is_final", "work_on"),
         TABLE_OPTIONS,
     )
 
@@ -106,7 +108,8 @@ class Day(Base):
     status: Mapped[str] = mapped_column(ascii_key(16))
     is_final: Mapped[bool] = mapped_column(Boolean)
     policy: Mapped[str] = mapped_column(exact_text(64))
-    shift_code: Mapped[str] = mapped_column(exact_text(200))
+    # Codes of the fixed shifts with a + between them; NULL: there is none.
+    shift_code: Mapped[str | None] = mapped_column(exact_text(200))
     timezone: Mapped[str] = mapped_column(ascii_key(64))
     scheduled_seconds: Mapped[int]
     expected_seconds: Mapped[int]
@@ -122,8 +125,8 @@ class Day(Base):
     overtime_seconds: Mapped[int]
     first_in_at: Mapped[dt.datetime | None] = mapped_column(UTCDateTime)
     last_out_at: Mapped[dt.datetime | None] = mapped_column(UTCDateTime)
-    # Codes of `domain.attendance.day.Anomaly` with commas between them; '': none.
-    anomalies: Mapped[str] = mapped_column(ascii_key(300))
+    # Codes of `domain.attendance.day.Anomaly` with commas between them; NULL: none.
+    anomalies: Mapped[str | None] = mapped_column(ascii_key(300))
     # The rest of the day as JSON (`domain.attendance.records`): overtime by kind, spans, punches with their fates, ...
     detail: Mapped[str] = mapped_column(LongText)
     # Of everything above; a day that is computed to the same is not written.

@@ -127,7 +127,7 @@ def upgrade() -> None:
         sa.Column("status", types.ascii_key(16), nullable=False),
         sa.Column("is_final", sa.Boolean(), nullable=False),
         sa.Column("policy", types.exact_text(64), nullable=False),
-        sa.Column("shift_code", types.exact_text(200), nullable=False),
+        sa.Column("shift_code", types.exact_text(200), nullable=True),
         sa.Column("timezone", types.ascii_key(64), nullable=False),
         sa.Column("scheduled_seconds", sa.Integer(), nullable=False),
         sa.Column("expected_seconds", sa.Integer(), nullable=False),
@@ -143,7 +143,7 @@ def upgrade() -> None:
         sa.Column("overtime_seconds", sa.Integer(), nullable=False),
         sa.Column("first_in_at", types.UTCDateTime(), nullable=True),
         sa.Column("last_out_at", types.UTCDateTime(), nullable=True),
-        sa.Column("anomalies", types.ascii_key(300), nullable=False),
+        sa.Column("anomalies", types.ascii_key(300), nullable=True),
         sa.Column("detail", types.LongText, nullable=False),
         sa.Column(
             "digest",
@@ -159,6 +159,13 @@ def upgrade() -> None:
         mysql_charset="utf8mb4",
         mysql_engine="InnoDB",
         mysql_row_format="DYNAMIC",
+        if_not_exists=True,
+    )
+    op.create_index(
+        "ix_attendance_day_is_final_work_on",
+        "attendance_day",
+        ["is_final", "work_on"],
+        unique=False,
         if_not_exists=True,
     )
     op.create_index(
