@@ -1,4 +1,4 @@
-"""Whose schedule and whose policy: assignments to a person, a department or everybody, with dates. Pure."""
+"""Whose schedule and whose policy: assignments to a person, a department, a site or everybody, with dates. Pure."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ class Scope(enum.StrEnum):
     EXCEPTION = "exception"  # a person for some days: a shift that was swapped
     EMPLOYEE = "employee"
     DEPARTMENT = "department"
+    SITE = "site"
     DEFAULT = "default"
 
 
@@ -27,7 +28,7 @@ class Assignment:
     """From one date to another, somebody works by a pattern, is measured by a policy, or both.
 
     Attributes:
-        target: the employee number or department code; "" for `DEFAULT`.
+        target: the employee number, department code or site; "" for `DEFAULT`.
         pattern: a pattern's code, "" for work without a schedule; None: the assignment says nothing about it.
         policy: a policy's code; None: the assignment says nothing about it.
         last_on: inclusive.
@@ -88,13 +89,14 @@ class Assignments:
             _check_overlaps([item for item in items if item.pattern is not None])
             _check_overlaps([item for item in items if item.policy is not None])
 
-    def roster_of(self, employee_no: str, departments: Sequence[str] = ()) -> Roster:
+    def roster_of(self, employee_no: str, departments: Sequence[str] = (), site: str = "") -> Roster:
         """The schedule of a person; the same object for everybody who has the same one.
 
         Args:
             departments: the person's department, then those above it.
+            site: the person's place of work.
         """
-        periods = tuple(self._resolve(employee_no, departments, lambda item: item.pattern))
+        periods = tuple(self._resolve(employee_no, departments, site, lambda item: item.pattern))
         if periods not in self._rosters:
             parts = tuple(
                 RosterPart(
@@ -107,17 +109,18 @@ class Assignments:
             self._rosters[periods] = Roster(parts=parts, shifts=self._shifts)
         return self._rosters[periods]
 
-    def policies_of(self, employee_no: str, departments: Sequence[str] = ()) -> list[Period]:
+    def policies_of(self, employee_no: str, departments: Sequence[str] = (), site: str = "") -> list[Period]:
         """Which policy is valid when for a person; a code of None where none is."""
-        return self._resolve(employee_no, departments, lambda item: item.policy)
+        return self._resolve(employee_no, departments, site, lambda item: item.policy)
 
     def _resolve(
-        self, employee_no: str, departments: Sequence[str], what: Callable[[Assignment], str | None]
+        self, employee_no: str, departments: Sequence[str], site: str, what: Callable[[Assignment], str | None]
     ) -> list[Period]:
         keys = [
             (Scope.EXCEPTION, employee_no),
             (Scope.EMPLOYEE, employee_no),
             *((Scope.DEPARTMENT, code) for code in departments),
+            (Scope.SITE, site),
             (Scope.DEFAULT, ""),
         ]
         ranked = [item for key in keys for item in self._by_target.get(key, ()) if what(item) is not None]

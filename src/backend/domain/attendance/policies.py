@@ -175,8 +175,8 @@ class Policy:
     overtime: OvertimeRules = field(default_factory=OvertimeRules)
 
     def __post_init__(self) -> None:
-        for problem in self._problems():
-            raise ConfigurationError(f"Policy {self.code}: {problem}")
+        if problems := self._problems():
+            raise ConfigurationError(f"Policy {self.code}: {' '.join(problems)}")
 
     def _problems(self) -> list[str]:
         breaks, overtime = self.breaks, self.overtime
