@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from backend.domain.employees import Entity
 from backend.domain.executions import RowCounts
+from backend.domain.jobs import TaskTraits
 from backend.domain.mail import Deferred, Delivery, MailStatus, OutgoingMail, Refused
 from backend.domain.mapping import SourceQuery
+from backend.domain.parts import PartState
 from backend.domain.punches import ClockEvent, IngestState, Month, PunchBatch
 from backend.domain.quarantine import QuarantineEntry
 
@@ -328,6 +330,39 @@ class Mailer(Protocol):
 
     async def deliver(self, mail: OutgoingMail) -> Delivery:
         """Hand the prepared message over. When this is interrupted, nobody knows whether it was delivered."""
+        ...
+
+
+# --- executions in parts --------------------------------------------------------------------------------------------
+
+
+class Parts(Protocol):
+    """The parts of executions: executions of their own, which are dispatched, retried and rescued like all others."""
+
+    async def find(self, execution_id: str) -> Sequence[PartState]:
+        """The parts of an execution as they are now, in the order of the plan; empty: none have been made."""
+        ...
+
+    async def create(
+        self, execution_id: str, attempt: int, task: TaskTraits, params: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Make one part for each set of parameters, in one transaction; nothing is done where there are parts already.
+
+        Raises:
+            ConflictError: the execution is no longer in this attempt.
+            ConfigurationError: the task does not take these parameters.
+        """
+        ...
+
+    async def take_over(self, execution_id: str, attempt: int, task: TaskTraits) -> bool:
+        """Share the parts that ended well with the execution that this one retries, and make the others again.
+
+        Returns:
+            False: it is no retry, or there is nothing worth taking over.
+
+        Raises:
+            ConflictError: the execution is no longer in this attempt.
+        """
         ...
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from backend.adapters.attendance_store import DatabaseAttendanceStore
 from backend.adapters.biostar_config import load_punch_rules
 from backend.adapters.biostar_source import Biostar2Source
+from backend.adapters.execution_parts import DatabaseParts
 from backend.adapters.hris_source import DatabaseHrisSource, HrisSources
 from backend.adapters.mail_outbox import DatabaseMailOutbox
 from backend.adapters.mailer_url import make_mailer
@@ -23,7 +24,7 @@ from backend.db.maria_database import maria
 from backend.domain.jobs import TaskTraits
 from backend.domain.mapping import HrisMapping, SourceDefinition
 from backend.domain.punches import PunchRules
-from backend.ports import History, HrisSource, HrStore, Mailer, MailOutbox, OpenSpool, PunchSource, PunchStore
+from backend.ports import History, HrisSource, HrStore, Mailer, MailOutbox, OpenSpool, Parts, PunchSource, PunchStore
 from backend.settings import get_settings
 
 # --- HRIS -----------------------------------------------------------------------------------------------------------
@@ -125,6 +126,14 @@ def mailer() -> Mailer:
 def summary_recipients() -> tuple[str, ...]:
     """Who gets the summary of each HRIS run."""
     return get_settings().mail_summary_to
+
+
+# --- executions in parts --------------------------------------------------------------------------------------------
+
+
+def parts() -> Parts:
+    """The parts of executions."""
+    return DatabaseParts(maria())
 
 
 # --- history --------------------------------------------------------------------------------------------------------

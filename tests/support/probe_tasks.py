@@ -12,9 +12,11 @@ from sqlalchemy import text
 from backend.celery_app import app
 from backend.db.hris_database import hris
 from backend.db.maria_database import maria
-from backend.domain.executions import Retry, RowCounts, RunReport
-from backend.errors import GuardError, TransientError
+from backend.domain.executions import Retry, RowCounts, RunReport, Wait
+from backend.errors import GuardError, PermanentError, TransientError
 from backend.ports import Run
+from backend.resources import parts
+from backend.services.run_parts import run_in_parts
 
 
 @app.task(name="tests.noop_task")
@@ -108,6 +110,45 @@ async def unserialisable_task(run: Run) -> Any:
 async def suicide_task(run: Run) -> None:
     """Kills its worker, and may not be repeated."""
     os.kill(os.getpid(), 9)
+
+
+@app.task(name="tests.part_task", max_retries=3, retry_backoff=0.1, autoretry_for=(TransientError,))
+async def part_task(run: Run, *, number: int, effects: str, gate: str = "", fails_unless: str = "") -> RunReport:
+    """Notes that it began, waits for the gate, fails unless a file is there, and notes that it ended."""
+    append(effects, f"begin {number}")
+    while gate and not Path(gate).exists():  # noqa: ASYNC110, ASYNC240 - the gate is a file
+        await asyncio.sleep(0.05)
+    if fails_unless and not Path(fails_unless).exists():  # noqa: ASYNC240
+        raise PermanentError(f"part {number} cannot do it")
+    append(effects, f"end {number}")
+    return RunReport(counts=RowCounts(read=number, inserted=1), summary=f"part {number}", details={"number": number})
+
+
+@app.task(name="tests.whole_task", max_retries=3, retry_backoff=0.1, autoretry_for=(TransientError,))
+async def whole_task(
+    run: Run, *, effects: str, count: int = 3, gate: str = "", bad: int = 0, fails_unless: str = "", crash: str = ""
+) -> RunReport:
+    """Splits itself into parts, and sums them up; kills its worker once, at the place that `crash` names."""
+
+    async def plan() -> list[dict[str, Any]]:
+        append(effects, "plan")
+        common = {"effects": effects, "gate": gate}
+        return [
+            {"number": number, **common, **({"fails_unless": fails_unless} if number == bad else {})}
+            for number in range(1, count + 1)
+        ]
+
+    try:
+        done = await run_in_parts(run, parts(), task=part_task, plan=plan)
+    except Wait:
+        if crash == "before waiting" and run.attempt == 1:
+            os.kill(os.getpid(), 9)
+        raise
+    if crash == "summing up" and not Path(f"{effects}.crashed").exists():  # noqa: ASYNC240
+        Path(f"{effects}.crashed").touch()  # noqa: ASYNC240
+        os.kill(os.getpid(), 9)
+    append(effects, "summary")
+    return done.conclude(f"{len(done.succeeded)} parts", {"numbers": [item.report.details for item in done.parts]})
 
 
 def append(path: str, line: str) -> None:

@@ -125,6 +125,23 @@ class Retry(Exception):  # noqa: N818 - control flow, named as in Celery
         self.delay_seconds = delay_seconds
 
 
+class Wait(Exception):  # noqa: N818 - control flow, as `Retry`
+    """Raised by a task body to give its place back and be run again later; no attempt is used up by it."""
+
+    def __init__(self, reason: str, *, delay_seconds: float) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.delay_seconds = delay_seconds
+
+
+class ReportedError(PermanentError):
+    """The run failed for good, and has something to report nevertheless."""
+
+    def __init__(self, message: str, report: RunReport) -> None:
+        super().__init__(message)
+        self.report = report
+
+
 # --- how an attempt ended -------------------------------------------------------------------------------------------
 
 
@@ -185,11 +202,19 @@ class Interrupted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """The task waits for something, and is run again then; no attempt is burnt."""
+
+    delay_seconds: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Fenced:
     """The run lost its claim; nothing of it may be written any more."""
 
 
-Outcome = Succeeded | RetryIn | Failed | TimedOut | Cancelled | Interrupted | Fenced
+Outcome = Succeeded | RetryIn | Failed | TimedOut | Cancelled | Interrupted | Waiting | Fenced
 
 OUTCOME_CODES: Mapping[type, str] = {
     Succeeded: "succeeded",
@@ -198,11 +223,15 @@ OUTCOME_CODES: Mapping[type, str] = {
     TimedOut: "timed_out",
     Cancelled: "cancelled",
     Interrupted: "interrupted",
+    Waiting: "waiting",
 }
 
 
 def attempts_left(*, attempt: int, interruptions: int, max_attempts: int) -> bool:
-    """Whether another attempt may follow. Interrupted attempts are not counted; `max_attempts` 0 means for ever."""
+    """Whether another attempt may follow; `max_attempts` 0 means for ever.
+
+    Interruptions are not counted; an attempt that ended in waiting is one.
+    """
     return max_attempts == 0 or attempt - interruptions < max_attempts
 
 
@@ -222,17 +251,18 @@ def classify_error(
     a guard, a permanent error) is not retried, unless the policy names exactly that class.
     """
     retries = attempt - interruptions - 1
+    failed = Failed(problem=problem, report=error.report if isinstance(error, ReportedError) else None)
     if not attempts_left(attempt=attempt, interruptions=interruptions, max_attempts=max_attempts):
-        return Failed(problem=problem)
+        return failed
     if isinstance(error, Retry):
         delay = error.delay_seconds if error.delay_seconds is not None else policy.delay_seconds(retries, dice)
         return RetryIn(delay_seconds=delay, problem=problem)
     hopeless = isinstance(error, ConfigurationError | GuardError | PermanentError)
     if hopeless and type(error) not in policy.autoretry_for:
-        return Failed(problem=problem)
+        return failed
     if isinstance(error, policy.autoretry_for) and not isinstance(error, policy.dont_autoretry_for):
         return RetryIn(delay_seconds=policy.delay_seconds(retries, dice), problem=problem)
-    return Failed(problem=problem)
+    return failed
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -256,7 +286,7 @@ class Transition:
     burns_attempt: bool = True
 
 
-def transition(outcome: Succeeded | RetryIn | Failed | TimedOut | Cancelled | Interrupted) -> Transition:
+def transition(outcome: Succeeded | RetryIn | Failed | TimedOut | Cancelled | Interrupted | Waiting) -> Transition:
     """The execution's next state after an attempt that ended in `outcome`."""
     code = OUTCOME_CODES[type(outcome)]
     match outcome:
@@ -274,8 +304,11 @@ def transition(outcome: Succeeded | RetryIn | Failed | TimedOut | Cancelled | In
             )
         case Cancelled(reason=reason):
             return Transition(status=Status.CANCELLED, outcome=code, reason=reason)
-        case Interrupted(reason=reason):
-            return Transition(status=Status.PENDING, outcome=code, reason=reason, delay_seconds=0, burns_attempt=False)
+        case Interrupted(reason=reason) | Waiting(reason=reason):
+            delay = outcome.delay_seconds if isinstance(outcome, Waiting) else 0
+            return Transition(
+                status=Status.PENDING, outcome=code, reason=reason, delay_seconds=delay, burns_attempt=False
+            )
 
 
 def plan_rescue(

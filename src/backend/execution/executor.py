@@ -40,6 +40,8 @@ from backend.domain.executions import (
     Succeeded,
     TimedOut,
     Transition,
+    Wait,
+    Waiting,
     classify_error,
     transition,
 )
@@ -182,6 +184,8 @@ class Executor:
         run = self._runs[claimed.execution_id] = _ActiveRun(claimed, context)
         if self._is_interrupted:
             run.end(Interrupted())
+        if claimed.abandoned is not None:
+            run.end(Cancelled(reason=claimed.abandoned))
         bind_run_context(
             execution_id=claimed.execution_id,
             task_id=claimed.execution_id,
@@ -198,7 +202,7 @@ class Executor:
         )
         started_at = time.monotonic()
         try:
-            outcome = await self._perform(spec, run)
+            outcome: Outcome = run.stop.result() if run.stop.done() else await self._perform(spec, run)
             return await asyncio.shield(self._finish(spec, run, outcome, started_at))
         finally:
             context.close()
@@ -251,6 +255,8 @@ class Executor:
             if isinstance(stopped.verdict, Interrupted) and not spec.idempotent:
                 return Failed(problem=_INTERRUPTED_FOR_GOOD)
             return stopped.verdict
+        except Wait as wait:
+            return Waiting(delay_seconds=wait.delay_seconds, reason=wait.reason)
         except Exception as error:
             decided = classify_error(
                 error,

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from backend.api.repositories.dispatch_repository import DispatchRepository
 from backend.api.repositories.lease_repository import LeaseRepository
+from backend.api.repositories.parts_repository import PartsRepository
 from backend.db.database import Database
 from backend.db.maria_database import maria
 from backend.domain.jobs import TaskTraits
@@ -259,11 +260,15 @@ class SchedulerService:
             unknown = await repository.fail_unknown_tasks(session, self._tasks.keys(), patience)
             released = await repository.release_unclaimed(session, patience)
             cancelled = await repository.finish_cancelled(session)
+        # By itself: one row of an execution in parts that somebody has locked must not keep the others from the above.
+        async with self._database.session(timeout_seconds=self._timeout) as session:
+            cancelled += await PartsRepository().cancel_abandoned(session)
+            woken = await PartsRepository().wake_waiting(session)
         if unknown:
             _logger.error("unknown_tasks_failed", executions=unknown)
         if released or cancelled:
             _logger.info("executions_released", sent_again=released, cancelled=cancelled)
-        return released
+        return released + woken
 
     # --- inside ---------------------------------------------------------------------------------------------------
 

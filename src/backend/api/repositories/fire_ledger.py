@@ -18,7 +18,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.db.models.scheduler import Job, JobExecution
+from backend.db.models.scheduler import ExecutionPart, Job, JobExecution
 from backend.db.types import db_now
 from backend.domain.executions import Status
 from backend.domain.fires import ActiveExecution, FirePlan, PlannedFire
@@ -157,7 +157,14 @@ def insert_new(session: AsyncSession) -> Insert:
 
 
 async def cancel_executions(session: AsyncSession, execution_ids: Collection[str], reason: str) -> None:
-    """Cancel: what is pending is cancelled at once, what is running is asked to end."""
+    """Cancel: what is pending is cancelled at once, what is running is asked to end; so it is with their parts."""
+    while execution_ids:
+        await _cancel(session, execution_ids, reason)
+        parts = select(ExecutionPart.part_execution_id).where(ExecutionPart.execution_id.in_(execution_ids))
+        execution_ids = (await session.scalars(parts)).all()
+
+
+async def _cancel(session: AsyncSession, execution_ids: Collection[str], reason: str) -> None:
     # Locked first: between the two statements a run could go back to pending and be met by neither.
     await session.execute(
         select(EXECUTION.c.id).where(EXECUTION.c.id.in_(execution_ids)).order_by(EXECUTION.c.id).with_for_update()

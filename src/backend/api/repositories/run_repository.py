@@ -16,6 +16,7 @@ from sqlalchemy.dialects.mysql import insert as mysql_insert
 from sqlalchemy.dialects.sqlite import insert as sqlite_insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from backend.api.repositories.parts_repository import find_abandoned
 from backend.db.models.scheduler import ExecutionAttempt, ExecutionLog, JobExecution, Worker
 from backend.db.types import db_now
 from backend.domain.executions import Status, Transition
@@ -61,7 +62,10 @@ class ClaimRequest:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClaimedRun:
-    """An execution that this worker owns until it finishes it or falls silent."""
+    """An execution that this worker owns until it finishes it or falls silent.
+
+    `abandoned`: why it is not to run after all: it is a part of an execution that has ended meanwhile.
+    """
 
     execution_id: str
     claim_token: str
@@ -75,6 +79,7 @@ class ClaimedRun:
     correlation_id: str
     scheduled_for: dt.datetime | None
     started_at: dt.datetime
+    abandoned: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +156,8 @@ class RunRepository:
         if doubtful:
             found = await connection.execute(_CLAIMED_BEFORE, {"b_ids": list(doubtful)})
             rows += [row for row in found if row.claim_token in doubtful[row.id]]
+        maybe_parts = [row.id for row in rows if row.triggered_by == "workflow"]
+        abandoned = await find_abandoned(session, maybe_parts) if maybe_parts else {}
         return {
             row.id: ClaimedRun(
                 execution_id=row.id,
@@ -165,6 +172,7 @@ class RunRepository:
                 correlation_id=row.correlation_id,
                 scheduled_for=row.scheduled_for,
                 started_at=row.started_at,
+                abandoned=abandoned.get(row.id),
             )
             for row in rows
         }

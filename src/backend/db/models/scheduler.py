@@ -147,7 +147,7 @@ class ExecutionAttempt(Base):
     started_at: Mapped[dt.datetime] = mapped_column(UTCDateTime)
     finished_at: Mapped[dt.datetime | None] = mapped_column(UTCDateTime)
     duration_ms: Mapped[int | None]
-    # succeeded, retry, failed, timed_out, cancelled, interrupted or lost; NULL while it runs.
+    # succeeded, retry, failed, timed_out, cancelled, interrupted, waiting or lost; NULL while it runs.
     outcome: Mapped[str | None] = mapped_column(ascii_key(16))
     error_type: Mapped[str | None] = mapped_column(String(200))
     error_message: Mapped[str | None] = mapped_column(LongText)
@@ -155,7 +155,10 @@ class ExecutionAttempt(Base):
 
 
 class ExecutionPart(Base):
-    """One of the executions that an execution has split its work into, and what it reported."""
+    """One of the executions that an execution has split its work into. How it is, and what it reported, is its own row.
+
+    A part that ended well also belongs to the retry of its execution.
+    """
 
     __tablename__ = "scheduler_execution_part"
 
@@ -164,10 +167,7 @@ class ExecutionPart(Base):
         ascii_key(36), ForeignKey("scheduler_job_execution.id", ondelete="CASCADE"), primary_key=True
     )
     number: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
-    part_execution_id: Mapped[str] = mapped_column(ascii_key(36), unique=True)
-    # When its task ended well, and what it reported; NULL: it has not (yet).
-    finished_at: Mapped[dt.datetime | None] = mapped_column(UTCDateTime)
-    report: Mapped[Any | None] = mapped_column(JSON(none_as_null=True))
+    part_execution_id: Mapped[str] = mapped_column(ascii_key(36), index=True)
 
 
 class ExecutionLog(Base):

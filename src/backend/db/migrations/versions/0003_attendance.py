@@ -283,8 +283,6 @@ def upgrade() -> None:
         sa.Column("execution_id", types.ascii_key(36), nullable=False),
         sa.Column("number", sa.Integer(), autoincrement=False, nullable=False),
         sa.Column("part_execution_id", types.ascii_key(36), nullable=False),
-        sa.Column("finished_at", types.UTCDateTime(), nullable=True),
-        sa.Column("report", sa.JSON(none_as_null=True), nullable=True),
         sa.ForeignKeyConstraint(
             ["execution_id"],
             ["scheduler_job_execution.id"],
@@ -292,10 +290,16 @@ def upgrade() -> None:
             ondelete="CASCADE",
         ),
         sa.PrimaryKeyConstraint("execution_id", "number", name=op.f("pk_scheduler_execution_part")),
-        sa.UniqueConstraint("part_execution_id", name=op.f("uq_scheduler_execution_part_part_execution_id")),
         mysql_charset="utf8mb4",
         mysql_engine="InnoDB",
         mysql_row_format="DYNAMIC",
+        if_not_exists=True,
+    )
+    op.create_index(
+        op.f("ix_scheduler_execution_part_part_execution_id"),
+        "scheduler_execution_part",
+        ["part_execution_id"],
+        unique=False,
         if_not_exists=True,
     )
     if "flags" not in {item["name"] for item in sa.inspect(op.get_bind()).get_columns("attendance_punch")}:
