@@ -31,6 +31,11 @@ class TomlProblems:
         self._hints = hints
         self._found: list[tuple[int, str]] = []
 
+    @property
+    def count(self) -> int:
+        """How many there are."""
+        return len(self._found)
+
     def add(self, path: KeyPath, message: str) -> None:
         """Note a mistake at a key."""
         line = next((self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines), 0)

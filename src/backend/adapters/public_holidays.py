@@ -1,0 +1,60 @@
+"""The public holidays of countries and their regions, as the `holidays` library knows them."""
+
+from __future__ import annotations
+
+import datetime as dt
+from collections.abc import Iterable
+
+from backend.adapters.toml_problems import did_you_mean
+from backend.domain.attendance.calendars import Holiday
+from backend.domain.attendance.rules import Site
+from backend.errors import ConfigurationError
+
+_LANGUAGE = "en_US"
+
+
+def find_place_problem(place: str) -> str | None:
+    """What is wrong with a country, or country and region, such as DE or DE-BE; None: nothing."""
+    import holidays
+
+    country, _, region = place.partition("-")
+    countries = {code: regions for code, regions in holidays.list_supported_countries().items() if len(code) == 2}
+    if country not in countries:
+        hint = did_you_mean(country, countries) or "; give its two letters of ISO 3166, such as DE"
+        return f"no public holidays are known of country {country}{hint}"
+    if region and region not in countries[country]:
+        there = ", ".join(countries[country])
+        return f"{country} has no region {region}; " + (f"it has: {there}" if there else f"give {country} alone")
+    if place.endswith("-"):
+        return f"give {country}, or a region after the dash"
+    return None
+
+
+def list_public_holidays(sites: Iterable[Site], first: dt.date, last: dt.date) -> list[Holiday]:
+    """The public holidays of the sites from `first` to `last`, inclusive, by date; each is in the site's calendar.
+
+    Names are English where the library has them in English, whatever the language of the machine.
+
+    Raises:
+        ConfigurationError: a site names a country or region that the library does not know.
+    """
+    places = {(site.calendar, site.public) for site in sites if site.public is not None}
+    found = [
+        Holiday(holiday_on=day, name=name, calendar=calendar)
+        for calendar, place in places
+        for day, name in _read(place, first, last)
+    ]
+    return sorted(set(found), key=lambda item: (item.holiday_on, item.calendar or "", item.name))
+
+
+def _read(place: str, first: dt.date, last: dt.date) -> Iterable[tuple[dt.date, str]]:
+    import holidays
+
+    country, _, region = place.partition("-")
+    if problem := find_place_problem(place):
+        raise ConfigurationError(f"Public holidays of {place}: {problem}.")
+    kind = getattr(holidays, country)
+    language = _LANGUAGE if _LANGUAGE in kind.supported_languages else kind.default_language
+    years = range(first.year, last.year + 1)
+    made = holidays.country_holidays(country, subdiv=region or None, years=years, language=language)
+    return [(day, name) for day, name in made.items() if first <= day <= last]
