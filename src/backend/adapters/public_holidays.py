@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import datetime as dt
-from collections.abc import Iterable
-
 from backend.adapters.toml_problems import did_you_mean
 from backend.domain.attendance.calendars import Holiday
-from backend.domain.attendance.rules import Site
 from backend.errors import ConfigurationError
 
 _LANGUAGE = "en_US"
@@ -30,31 +26,21 @@ def find_place_problem(place: str) -> str | None:
     return None
 
 
-def list_public_holidays(sites: Iterable[Site], first: dt.date, last: dt.date) -> list[Holiday]:
-    """The public holidays of the sites from `first` to `last`, inclusive, by date; each is in the site's calendar.
+def list_public_holidays(place: str, first_year: int, last_year: int) -> list[Holiday]:
+    """The public holidays of a country, or of a country and region, in the years from first to last, by date.
 
     Names are English where the library has them in English, whatever the language of the machine.
 
     Raises:
-        ConfigurationError: a site names a country or region that the library does not know.
+        ConfigurationError: the library does not know the country or region.
     """
-    places = {(site.calendar, site.public) for site in sites if site.public is not None}
-    found = [
-        Holiday(holiday_on=day, name=name, calendar=calendar)
-        for calendar, place in places
-        for day, name in _read(place, first, last)
-    ]
-    return sorted(set(found), key=lambda item: (item.holiday_on, item.calendar or "", item.name))
-
-
-def _read(place: str, first: dt.date, last: dt.date) -> Iterable[tuple[dt.date, str]]:
     import holidays
 
-    country, _, region = place.partition("-")
     if problem := find_place_problem(place):
         raise ConfigurationError(f"Public holidays of {place}: {problem}.")
+    country, _, region = place.partition("-")
     kind = getattr(holidays, country)
     language = _LANGUAGE if _LANGUAGE in kind.supported_languages else kind.default_language
-    years = range(first.year, last.year + 1)
+    years = range(first_year, last_year + 1)
     made = holidays.country_holidays(country, subdiv=region or None, years=years, language=language)
-    return [(day, name) for day, name in made.items() if first <= day <= last]
+    return [Holiday(holiday_on=day, name=name) for day, name in sorted(made.items())]
