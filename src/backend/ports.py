@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
@@ -12,14 +12,26 @@ from backend.domain.jobs import TaskTraits
 from backend.domain.mail import Deferred, Delivery, MailStatus, OutgoingMail, Refused
 from backend.domain.mapping import SourceQuery
 from backend.domain.parts import PartState
-from backend.domain.punches import ClockEvent, IngestState, Month, PunchBatch
+from backend.domain.punches import EmployeeRule, IngestState, Month, Portion, PunchRules, ReadPlan, UserChange
 from backend.domain.quarantine import QuarantineEntry
+
+if TYPE_CHECKING:
+    import datetime as dt
+
+    from backend.domain.attendance.assignments import Assignment
+    from backend.domain.attendance.calendars import Holiday, Leave
+    from backend.domain.attendance.chunks import Ask, ChunkInputs, ChunkResult
+    from backend.domain.attendance.locking import LockedPeriod
+    from backend.domain.attendance.people import HrPerson, PersonFacts
+    from backend.domain.attendance.rules import AttendanceRules, Site
+
 
 if TYPE_CHECKING:  # these load Arrow, which few processes need
     import pyarrow as pa
 
     from backend.domain.column_rules import RawBatch
     from backend.domain.entity_planner import TargetBatch, TargetRow
+    from backend.domain.punch_events import EventBatch, PunchBatch
     from backend.domain.replication import RowsWanted
     from backend.domain.replication_plan import EntityPlan, HeldRun, ReplicationPlan, RowChange, StreamFacts
 
@@ -203,15 +215,23 @@ class OpenSpool(Protocol):
 
 
 class PunchSource(Protocol):
-    """Reads the events of time clocks, month table by month table."""
+    """Reads the events of time clocks, portion by portion."""
 
     @property
     def name(self) -> str:
         """What the source is called in the tables, such as `biostar`."""
         ...
 
-    async def find_tables(self) -> Mapping[Month, str]:
-        """The month tables that exist.
+    @property
+    def rules(self) -> PunchRules:
+        """How its events are understood."""
+        ...
+
+    async def plan(self, state: IngestState, now: dt.datetime, *, full: bool = False) -> ReadPlan:
+        """What is to be read after what has been read.
+
+        Args:
+            full: everything from the source's beginning.
 
         Raises:
             TransientError: the source is away.
@@ -219,11 +239,11 @@ class PunchSource(Protocol):
         """
         ...
 
-    async def fetch_events(self, table: str, after: int, limit: int) -> Sequence[ClockEvent]:
-        """The next events of the table with a number above `after`, ascending, at most `limit`.
+    def read(self, portion: Portion) -> AsyncGenerator[EventBatch, None]:
+        """The events of a portion, fetched as they are asked for.
 
         Raises:
-            TransientError: the source is away.
+            TransientError: the source is away, or went away in between.
             PermanentError: the table cannot be read.
         """
         ...
@@ -236,8 +256,21 @@ class PunchStore(Protocol):
         """Make the run with this token the owner; an earlier one can record nothing more."""
         ...
 
-    async def record(self, source: str, token: str, execution_id: str, batch: PunchBatch) -> int:
+    async def record(
+        self,
+        source: str,
+        token: str,
+        execution_id: str,
+        batch: PunchBatch,
+        *,
+        new_users: Sequence[str],
+        doubt_seconds: int,
+    ) -> int:
         """Keep the punches that are not there yet and move the table's cursor, in one transaction.
+
+        Args:
+            new_users: user ids of the batch that may not be known yet.
+            doubt_seconds: kept with the batch's changes of clocks.
 
         Returns:
             how many punches were new.
@@ -247,12 +280,207 @@ class PunchStore(Protocol):
         """
         ...
 
-    async def finish(self, source: str, token: str, execution_id: str, *, first: Month, complete: Month) -> None:
-        """Note that everything up to now has been read.
+    async def finish(
+        self, source: str, token: str, execution_id: str, *, plan: ReadPlan, first: Month, now: dt.datetime
+    ) -> None:
+        """Note that everything up to `now` has been read, from the month `first` on.
 
         Raises:
             ConflictError: another run has taken the source over.
         """
+        ...
+
+
+class UserMatching(Protocol):
+    """The users of the time clocks inside one transaction, in which no punches are recorded."""
+
+    async def find_changes(self, source: str, rule: EmployeeRule) -> Sequence[UserChange]:
+        """The users of a source whose employee is another one than it was."""
+        ...
+
+    async def apply(self, source: str, changes: Sequence[UserChange]) -> None:
+        """Give the users to their employees, and mark the days of their punches to be computed again."""
+        ...
+
+    async def count(self, source: str) -> tuple[int, int]:
+        """How many users belong to an employee, and how many to nobody."""
+        ...
+
+
+class PunchUsers(Protocol):
+    """The user ids of the time clocks, and whose they are."""
+
+    def matching(self, sources: Collection[str]) -> AbstractAsyncContextManager[UserMatching]:
+        """One transaction in which users of these sources are matched."""
+        ...
+
+
+# --- attendance -----------------------------------------------------------------------------------------------------
+
+
+class AttendanceRuleSource(Protocol):
+    """Where the rules of attendance are written down, and public holidays."""
+
+    def load(self) -> Mapping[str, Any]:
+        """What the file of the rules says now, as JSON.
+
+        Raises:
+            ConfigurationError: it is wrong.
+        """
+        ...
+
+    def parse(self, content: Mapping[str, Any], assignments: Iterable[Assignment]) -> AttendanceRules:
+        """The rules that `load` gave, now or long ago, with further assignments.
+
+        Raises:
+            ConfigurationError: they contradict each other.
+        """
+        ...
+
+    def public_holidays(self, sites: Iterable[Site], first: dt.date, last: dt.date) -> Sequence[Holiday]:
+        """The public holidays of the sites, both dates inclusive; each is in its site's calendar."""
+        ...
+
+
+class Marking(Protocol):
+    """One look at what has changed; everything in one transaction. `seen` is written by `finish`."""
+
+    seen: dict[str, Any]
+
+    async def find_setup(self) -> Mapping[str, Any] | None:
+        """The setup that days were computed by so far."""
+        ...
+
+    async def save_setup(self, content: Mapping[str, Any]) -> None:
+        """Let days be computed by this setup from now on."""
+        ...
+
+    async def list_assignments(self) -> list[Assignment]:
+        """The assignments that people have made."""
+        ...
+
+    async def list_holidays(self) -> list[Holiday]:
+        """The holidays of the HR data."""
+        ...
+
+    async def hr_revision(self) -> Mapping[str, str | None]:
+        """Differs when the HR data may."""
+        ...
+
+    async def list_parents(self) -> dict[str, str | None]:
+        """The department above each department."""
+        ...
+
+    def stream_people(self) -> AsyncIterator[Sequence[HrPerson]]:
+        """Every employee, also who has left."""
+        ...
+
+    async def read_leaves(self) -> dict[str, list[Leave]]:
+        """The leaves of each employee."""
+        ...
+
+    async def read_facts(self) -> dict[str, str]:
+        """What the last look has seen of each person (`PersonFacts.to_text`)."""
+        ...
+
+    async def save_facts(self, new: Mapping[str, str], changed: Mapping[str, str]) -> None:
+        """Write what this look has seen."""
+        ...
+
+    async def last_ids(self) -> tuple[int, int]:
+        """The highest ids of punches and of clock changes; none up to them can still appear."""
+        ...
+
+    def stream_new_punches(self, after: int, until: int) -> AsyncIterator[Sequence[tuple[str, dt.datetime]]]:
+        """Employees and instants of the punches with these ids (exclusive, inclusive)."""
+        ...
+
+    async def span_new_punches(self, after: int, until: int) -> Sequence[tuple[str, dt.datetime, dt.datetime]]:
+        """The same by employee: the first and the last instant."""
+        ...
+
+    async def punches_around_changes(self, after: int, until: int) -> Sequence[tuple[str, dt.datetime]]:
+        """Employees and instants of the punches that the clock changes with these ids make doubtful."""
+        ...
+
+    async def mark(self, marks: Iterable[tuple[str, dt.date, dt.date, str]]) -> int:
+        """Mark days: employee number, first and last date, reason; how many marks."""
+        ...
+
+    async def finish(self) -> None:
+        """Write what was seen."""
+        ...
+
+
+class MarkStore(Protocol):
+    """The marks on days that are to be computed again."""
+
+    def marking(self, execution_id: str) -> AbstractAsyncContextManager[Marking]:
+        """One transaction; others wait for their turn."""
+        ...
+
+
+class DayWork(Protocol):
+    """Some people's days: read, computed and written in one transaction."""
+
+    @property
+    def facts(self) -> Mapping[str, PersonFacts]:
+        """Of those of the people whom attendance knows."""
+        ...
+
+    @property
+    def setup_id(self) -> int:
+        """The number of the setup that counts."""
+        ...
+
+    async def read(self, begin: dt.datetime, end: dt.datetime) -> ChunkInputs:
+        """Everything that the days depend on, with the punches from `begin` to `end` (exclusive)."""
+        ...
+
+    async def write(self, result: ChunkResult) -> None:
+        """Store the result, and take the marks of the days away."""
+        ...
+
+
+class DayStore(Protocol):
+    """The computed days."""
+
+    async def read_setup(self) -> tuple[int, Mapping[str, Any]]:
+        """The newest setup and its number; 0 and nothing: there is none."""
+        ...
+
+    async def list_people(
+        self, *, employees: Collection[str] = (), departments: Collection[str] = ()
+    ) -> Mapping[str, PersonFacts]:
+        """The people that attendance knows: all, or those of these numbers, or in or below these departments."""
+        ...
+
+    async def list_dirty(self, *, limit: int) -> list[Ask]:
+        """The oldest marked days."""
+        ...
+
+    async def list_open(self, *, first: dt.date, last: dt.date) -> list[Ask]:
+        """The days of these dates that were not over when they were computed."""
+        ...
+
+    def computing(self, asks: Sequence[Ask], execution_id: str) -> AbstractAsyncContextManager[DayWork]:
+        """One transaction; whoever wants the same people waits."""
+        ...
+
+    async def finish(self, execution_id: str) -> None:
+        """Note that the days are current."""
+        ...
+
+    async def lock_period(self, period: LockedPeriod, *, made_by: str, reason: str) -> int | None:
+        """Lock a period: no day of it is written any more.
+
+        Returns:
+            how many days it has; None: days of it are marked to be computed again, or not over yet.
+        """
+        ...
+
+    async def list_locks(self) -> list[LockedPeriod]:
+        """The periods that are locked."""
         ...
 
 
@@ -358,7 +586,7 @@ class Parts(Protocol):
         """Share the parts that ended well with the execution that this one retries, and make the others again.
 
         Returns:
-            False: it is no retry, or there is nothing worth taking over.
+            False: it is no retry, what it retries ended well, or there is nothing to take over.
 
         Raises:
             ConflictError: the execution is no longer in this attempt.
