@@ -1,0 +1,290 @@
+"""What has changed since attendance was looked at last: HR data, rules, punches. One transaction for a look."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import hashlib
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from typing import Any, cast
+
+from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from backend.db.database import Database
+from backend.db.models import (
+    AssignmentRow,
+    AttendancePerson,
+    AttendanceSetup,
+    ClockChange,
+    Department,
+    DirtyDays,
+    Employee,
+    Holiday,
+    Leave,
+    Punch,
+    PunchUser,
+    Stream,
+)
+from backend.db.types import db_now
+from backend.domain.attendance import calendars
+from backend.domain.attendance.assignments import Assignment, Scope
+from backend.domain.attendance.people import HrPerson
+from backend.domain.employees import DayPart
+
+DAYS_STREAM = "attendance.days"
+_DIRTY = cast(Table, DirtyDays.__table__)
+_PERSON = cast(Table, AttendancePerson.__table__)
+_STREAM = cast(Table, Stream.__table__)
+_ROWS_PER_READ = 5000
+_ROWS_PER_WRITE = 1000
+_HR_STREAMS = ("hris.departments", "hris.employees", "hris.leaves")
+
+
+class DatabaseMarkStore:
+    """The marks of a migrated database."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    @contextlib.asynccontextmanager
+    async def marking(self, execution_id: str) -> AsyncIterator[Marking]:
+        """One transaction in which somebody looks at what has changed; others wait for their turn."""
+        word = "OR IGNORE" if self._database.dialect == "sqlite" else "IGNORE"
+        async with self._database.session() as session:
+            await session.execute(insert(_STREAM).prefix_with(word).values(code=DAYS_STREAM, watermark={}))
+            stream = (await session.scalars(select(Stream).where(Stream.code == DAYS_STREAM).with_for_update())).one()
+            yield Marking(session, dict(stream.watermark), execution_id)
+
+
+class Marking:
+    """The transaction of one look.
+
+    Attributes:
+        seen: what the last look has seen, for the caller to read and change: `hr` (the replications), `punch` and
+            `clock` (the highest ids). Written by `finish`.
+    """
+
+    def __init__(self, session: AsyncSession, seen: dict[str, Any], execution_id: str) -> None:
+        self.seen = seen
+        self._session = session
+        self._execution_id = execution_id
+
+    async def find_setup(self) -> Mapping[str, Any] | None:
+        """The setup that days were computed by so far."""
+        query = select(AttendanceSetup.content).order_by(AttendanceSetup.id.desc()).limit(1)
+        text = (await self._session.execute(query)).scalar_one_or_none()
+        return None if text is None else json.loads(text)
+
+    async def save_setup(self, content: Mapping[str, Any]) -> None:
+        """Let days be computed by this setup from now on."""
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        self._session.add(
+            AttendanceSetup(
+                digest=hashlib.blake2b(text.encode(), digest_size=16).digest(),
+                content=text,
+                used_from=await self._now(),
+                execution_id=self._execution_id,
+            )
+        )
+        await self._session.flush()
+
+    async def list_assignments(self) -> list[Assignment]:
+        """The assignments of the table that nobody has withdrawn."""
+        query = select(AssignmentRow).where(AssignmentRow.withdrawn_at.is_(None))
+        return [to_assignment(row) for row in await self._session.scalars(query)]
+
+    async def list_holidays(self) -> list[calendars.Holiday]:
+        """The holidays that the HR data has."""
+        query = select(Holiday).where(Holiday.is_active)
+        return [
+            calendars.Holiday(
+                holiday_on=row.holiday_on, name=row.name, day_part=DayPart(row.day_part), calendar=row.calendar
+            )
+            for row in await self._session.scalars(query)
+        ]
+
+    async def hr_revision(self) -> Mapping[str, str | None]:
+        """Which replications have written the HR data last."""
+        query = select(Stream.code, Stream.execution_id).where(Stream.code.in_(_HR_STREAMS))
+        return {str(code): execution for code, execution in (await self._session.execute(query)).all()}
+
+    async def list_parents(self) -> dict[str, str | None]:
+        """The department above each department."""
+        query = select(Department.code, Department.parent_code)
+        return {str(code): parent for code, parent in (await self._session.execute(query)).all()}
+
+    async def stream_people(self) -> AsyncIterator[Sequence[HrPerson]]:
+        """Every employee, also who has left, some thousand at a time."""
+        last = 0
+        while True:
+            query = (
+                select(
+                    Employee.id,
+                    Employee.employee_no,
+                    Employee.department_code,
+                    Employee.position_code,
+                    Employee.extra,
+                    Employee.hired_on,
+                    Employee.left_on,
+                    Employee.is_active,
+                    Employee.deactivated_at,
+                )
+                .where(Employee.id > last)
+                .order_by(Employee.id)
+                .limit(_ROWS_PER_READ)
+            )
+            rows = (await self._session.execute(query)).all()
+            if not rows:
+                return
+            last = rows[-1][0]
+            yield [
+                HrPerson(
+                    employee_no=number,
+                    department=department,
+                    fields={**(extra or {}), "department_code": department, "position_code": position},
+                    hired_on=hired_on,
+                    left_on=left_on,
+                    gone_on=None if is_active or gone_at is None else gone_at.date(),
+                )
+                for _, number, department, position, extra, hired_on, left_on, is_active, gone_at in rows
+            ]
+
+    async def read_leaves(self) -> dict[str, list[calendars.Leave]]:
+        """The leaves of each employee."""
+        found: defaultdict[str, list[calendars.Leave]] = defaultdict(list)
+        last = 0
+        while True:
+            query = (
+                select(
+                    Leave.id, Leave.employee_no, Leave.kind, Leave.starts_on, Leave.ends_on, Leave.day_part, Leave.hours
+                )
+                .where(Leave.is_active, Leave.id > last)
+                .order_by(Leave.id)
+                .limit(_ROWS_PER_READ)
+            )
+            rows = (await self._session.execute(query)).all()
+            if not rows:
+                return found
+            last = rows[-1][0]
+            for _, number, kind, starts_on, ends_on, part, hours in rows:
+                found[number].append(
+                    calendars.Leave(
+                        kind=kind,
+                        starts_on=starts_on,
+                        ends_on=ends_on,
+                        day_part=DayPart(part),
+                        hours=None if hours is None else float(hours),
+                    )
+                )
+
+    async def read_facts(self) -> dict[str, str]:
+        """What the last look has seen of each person, as it was written."""
+        query = select(AttendancePerson.employee_no, AttendancePerson.facts).order_by(AttendancePerson.employee_no)
+        found: dict[str, str] = {}
+        last = ""
+        while True:
+            page = query.where(AttendancePerson.employee_no > last).limit(_ROWS_PER_READ)
+            rows = (await self._session.execute(page)).all()
+            if not rows:
+                return found
+            found.update((str(number), text) for number, text in rows)
+            last = rows[-1][0]
+
+    async def save_facts(self, new: Mapping[str, str], changed: Mapping[str, str]) -> None:
+        """Write what this look has seen."""
+        for rows in _slices([{"employee_no": number, "facts": text} for number, text in new.items()]):
+            await self._session.execute(insert(_PERSON), rows)
+        # In the order in which computations lock them.
+        for number, text in sorted(changed.items()):
+            await self._session.execute(update(_PERSON).where(_PERSON.c.employee_no == number).values(facts=text))
+
+    async def last_ids(self) -> tuple[int, int]:
+        """The highest ids of punches and of clock changes up to which there will be no new ones.
+
+        Ids are given before they are committed. Whoever records punches holds the lock of their stream meanwhile: with
+        the locks of all of them in hand, nothing is on its way.
+        """
+        await self._session.execute(
+            select(Stream.code).where(Stream.code.like("%.punches")).order_by(Stream.code).with_for_update()
+        )
+        punch = (await self._session.execute(select(func.max(Punch.id)))).scalar_one()
+        clock = (await self._session.execute(select(func.max(ClockChange.id)))).scalar_one()
+        return punch or 0, clock or 0
+
+    async def stream_new_punches(self, after: int, until: int) -> AsyncIterator[Sequence[tuple[str, dt.datetime]]]:
+        """Employees and instants of the punches with these ids (exclusive, inclusive); nobody's are left out."""
+        while after < until:
+            upto = min(until, after + _ROWS_PER_READ)
+            query = (
+                select(PunchUser.employee_no, Punch.punched_at)
+                .join(PunchUser, (PunchUser.source == Punch.source) & (PunchUser.user_id == Punch.user_id))
+                .where(Punch.id > after, Punch.id <= upto, PunchUser.employee_no.is_not(None))
+            )
+            yield [(str(number), at) for number, at in (await self._session.execute(query)).all()]
+            after = upto
+
+    async def span_new_punches(self, after: int, until: int) -> Sequence[tuple[str, dt.datetime, dt.datetime]]:
+        """The same by employee: the first and the last instant."""
+        query = (
+            select(PunchUser.employee_no, func.min(Punch.punched_at), func.max(Punch.punched_at))
+            .join(PunchUser, (PunchUser.source == Punch.source) & (PunchUser.user_id == Punch.user_id))
+            .where(Punch.id > after, Punch.id <= until, PunchUser.employee_no.is_not(None))
+            .group_by(PunchUser.employee_no)
+        )
+        return [(str(number), first, last) for number, first, last in (await self._session.execute(query)).all()]
+
+    async def punches_around_changes(self, after: int, until: int) -> Sequence[tuple[str, dt.datetime]]:
+        """Employees and instants of the punches that the clock changes with these ids make doubtful."""
+        query = select(ClockChange).where(ClockChange.id > after, ClockChange.id <= until)
+        found: list[tuple[str, dt.datetime]] = []
+        for change in (await self._session.scalars(query)).all():
+            doubt = dt.timedelta(seconds=change.doubt_seconds)
+            around = (
+                select(PunchUser.employee_no, Punch.punched_at)
+                .join(PunchUser, (PunchUser.source == Punch.source) & (PunchUser.user_id == Punch.user_id))
+                .where(
+                    Punch.punched_at.between(change.changed_at - doubt, change.changed_at + doubt),
+                    Punch.source == change.source,
+                    Punch.device_id == change.device_id,
+                    PunchUser.employee_no.is_not(None),
+                )
+            )
+            found += [(str(number), at) for number, at in (await self._session.execute(around)).all()]
+        return found
+
+    async def mark(self, marks: Iterable[tuple[str, dt.date, dt.date, str]]) -> int:
+        """Mark days to be computed again: employee number, first and last date, reason. How many marks were new."""
+        now = await self._now()
+        rows = [
+            {"employee_no": number, "first_on": first, "last_on": last, "reason": reason, "marked_at": now}
+            for number, first, last, reason in dict.fromkeys(marks)
+        ]
+        for some in _slices(rows):
+            await self._session.execute(insert(_DIRTY), some)
+        return len(rows)
+
+    async def finish(self) -> None:
+        """Write what was seen."""
+        await self._session.execute(update(_STREAM).where(_STREAM.c.code == DAYS_STREAM).values(watermark=self.seen))
+
+    async def _now(self) -> dt.datetime:
+        return (await self._session.execute(select(db_now()))).scalar_one()
+
+
+def to_assignment(row: AssignmentRow) -> Assignment:
+    """The assignment as the engine takes it."""
+    return Assignment(
+        scope=Scope(row.scope),
+        target=row.target,
+        pattern=row.pattern,
+        policy=row.policy,
+        first_on=row.first_on or dt.date.min,
+        last_on=row.last_on or dt.date.max,
+    )
+
+
+def _slices(items: Sequence[Any]) -> Iterable[Sequence[Any]]:
+    return (items[start : start + _ROWS_PER_WRITE] for start in range(0, len(items), _ROWS_PER_WRITE))

@@ -1,0 +1,267 @@
+"""Computes attendance days and stores them, some people at a time.
+
+The computing itself runs beside the event loop, in pieces, so that the other runs of the process go on meanwhile.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from backend.domain.attendance.chunks import (
+    Ask,
+    ChunkResult,
+    compute_chunk,
+    merge_asks,
+    plan_chunks,
+    punches_window,
+)
+from backend.domain.attendance.locking import LockedPeriod
+from backend.domain.attendance.setup import Setup, assignments_in, make_setup
+from backend.domain.executions import RowCounts, RunReport
+from backend.errors import ConfigurationError, GuardError, NotFoundError
+from backend.ports import AttendanceRuleSource, DayStore, Run
+
+# Of a chunk: what is read, computed and written in one transaction.
+PEOPLE_PER_CHUNK = 200
+DAYS_PER_CHUNK = 45
+_MARKS_PER_ROUND = 5000
+# Of a part of a range, which is an execution of its own.
+_DAYS_PER_PART = 40_000
+_PEOPLE_PER_PART = 5000
+# How far back a run for yesterday looks for days that were not over when they were computed.
+_OPEN_DAYS_BACK = 14
+# New punches may come between computing and locking.
+_ROUNDS_BEFORE_LOCKING = 5
+_ONE_DAY = dt.timedelta(days=1)
+
+
+@dataclass(kw_only=True)
+class Totals:
+    """What a run has done so far, in days."""
+
+    people: int = 0
+    inserted: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    adjusted: int = 0
+
+    def add(self, result: ChunkResult, people: int) -> None:
+        """Add a chunk."""
+        self.people += people
+        self.inserted += len(result.new)
+        self.updated += len(result.changed)
+        self.unchanged += result.unchanged + len(result.settled)
+        self.removed += len(result.removed)
+        self.adjusted += len(result.adjustments)
+
+    @property
+    def counts(self) -> RowCounts:
+        """As row counts: `read` are the days that were computed; locked ones that differ count as rejected."""
+        return RowCounts(
+            read=self.inserted + self.updated + self.unchanged + self.adjusted,
+            inserted=self.inserted,
+            updated=self.updated,
+            unchanged=self.unchanged,
+            deactivated=self.removed,
+            rejected=self.adjusted,
+        )
+
+    def report(self, what: str) -> RunReport:
+        """What the run did; `what`: the days that were asked for."""
+        return RunReport(counts=self.counts, summary=summarise(what, self.counts), details={"people": self.people})
+
+
+def summarise(what: str, counts: RowCounts) -> str:
+    """The counts as a sentence."""
+    parts = [
+        f"{number:,} {word}"
+        for number, word in (
+            (counts.inserted, "new"),
+            (counts.updated, "changed"),
+            (counts.deactivated, "removed"),
+            (counts.unchanged, "unchanged"),
+            (counts.rejected, "locked and different (see the adjustments)"),
+        )
+        if number
+    ]
+    return f"{what}: {', '.join(parts) or 'no days'}."
+
+
+class Computation:
+    """One run's way through its chunks.
+
+    Args:
+        as_of: the instant up to which punches count.
+    """
+
+    def __init__(self, run: Run, *, store: DayStore, rules: AttendanceRuleSource, as_of: dt.datetime) -> None:
+        self.totals = Totals()
+        self._run = run
+        self._store = store
+        self._rules = rules
+        self._as_of = as_of
+        self._setup_id = -1
+        self._setup: Setup | None = None
+
+    async def compute(self, asks: Iterable[Ask], *, say: str = "days computed") -> None:
+        """Compute and store these days; each chunk is a transaction of its own.
+
+        Raises:
+            TransientError: the database is away; the chunks before this one are stored.
+        """
+        wanted = list(merge_asks(asks))
+        total = sum((ask.last_on - ask.first_on).days + 1 for ask in wanted)
+        done = 0
+        for chunk in plan_chunks(wanted, days=DAYS_PER_CHUNK, people=PEOPLE_PER_CHUNK):
+            self.totals.add(await self._compute_chunk(chunk), len(chunk))
+            done += sum((ask.last_on - ask.first_on).days + 1 for ask in chunk)
+            self._run.count(self.totals.counts)
+            self._run.progress(done, total, f"{done:,} of {total:,} {say}")
+            await self._run.checkpoint()
+
+    async def _compute_chunk(self, asks: Sequence[Ask]) -> ChunkResult:
+        while True:
+            setup = await self.read_setup()
+            async with self._store.computing(asks, self._run.execution_id) as work:
+                if work.setup_id != self._setup_id:
+                    self._setup = None
+                    continue
+                begin, end = await asyncio.to_thread(punches_window, setup, work.facts, asks)
+                inputs = await work.read(begin, end)
+                result = await asyncio.to_thread(compute_chunk, setup, asks, inputs, as_of=self._as_of)
+                await work.write(result)
+            return result
+
+    async def read_setup(self) -> Setup:
+        """The setup that counts; read again after a chunk has found another one."""
+        if self._setup is None:
+            self._setup_id, content = await self._store.read_setup()
+            self._setup = await asyncio.to_thread(self._parse, content)
+        return self._setup
+
+    def _parse(self, content: Mapping[str, Any]) -> Setup:
+        return make_setup(content, self._rules.parse(content["rules"], assignments_in(content)))
+
+
+async def compute_day(
+    run: Run, *, store: DayStore, rules: AttendanceRuleSource, now: dt.datetime, days_back: int
+) -> RunReport:
+    """Compute one day of everybody by the calendar of their place of work, and those that were not over before it.
+
+    Args:
+        days_back: 0: today; 1: yesterday.
+    """
+    computation = Computation(run, store=store, rules=rules, as_of=now)
+    setup = await computation.read_setup()
+    asks: list[Ask] = []
+    for number, facts in (await store.list_people()).items():
+        day = now.astimezone(setup.zone_of(facts)).date() - days_back * _ONE_DAY
+        if facts.employment.covers(day):
+            asks.append(Ask(employee_no=number, first_on=day, last_on=day))
+    asks += await store.list_open(first=now.date() - _OPEN_DAYS_BACK * _ONE_DAY, last=now.date() - _ONE_DAY)
+    await computation.compute(asks)
+    await store.finish(run.execution_id)
+    return computation.totals.report("Yesterday" if days_back else "Today")
+
+
+async def compute_range(
+    run: Run,
+    *,
+    store: DayStore,
+    rules: AttendanceRuleSource,
+    now: dt.datetime,
+    first: dt.date,
+    last: dt.date,
+    employees: Collection[str],
+) -> RunReport:
+    """Compute the days of some people from `first` to `last`, both inclusive."""
+    computation = Computation(run, store=store, rules=rules, as_of=now)
+    await computation.compute(Ask(employee_no=number, first_on=first, last_on=last) for number in employees)
+    return computation.totals.report(f"{first} to {last}")
+
+
+async def find_people(
+    store: DayStore, *, first: dt.date, last: dt.date, employees: Collection[str] = (), department: str = ""
+) -> list[str]:
+    """The numbers of those whose days from `first` to `last` a run is asked for, in their order.
+
+    Raises:
+        ConfigurationError: the dates are the wrong way round.
+        NotFoundError: attendance knows none of them.
+    """
+    if last < first:
+        raise ConfigurationError(f"The range ends on {last}, before it begins on {first}; swap the two dates.")
+    people = await store.list_people(employees=employees, departments=[department] if department else [])
+    if missing := sorted(set(employees) - set(people)):
+        raise NotFoundError(
+            f"Attendance knows no employee {', '.join(missing[:10])}; numbers are those of `hrsync hris history`, and "
+            "the person must have been replicated."
+        )
+    if not people and department:
+        raise NotFoundError(f"Nobody is in department {department} or below; give a department's code.")
+    return sorted(people)
+
+
+def split_people(people: Sequence[str], *, first: dt.date, last: dt.date) -> Iterator[Sequence[str]]:
+    """The people in groups of about the same number of days, for a part each."""
+    size = max(1, min(_PEOPLE_PER_PART, _DAYS_PER_PART // ((last - first).days + 1)))
+    return (people[start : start + size] for start in range(0, len(people), size))
+
+
+async def recompute_dirty(run: Run, *, store: DayStore, rules: AttendanceRuleSource, now: dt.datetime) -> RunReport:
+    """Compute the days that are marked, the oldest marks first, until none is left."""
+    computation = Computation(run, store=store, rules=rules, as_of=now)
+    while asks := await store.list_dirty(limit=_MARKS_PER_ROUND):
+        await computation.compute(asks)
+    await store.finish(run.execution_id)
+    return computation.totals.report("Touched days")
+
+
+async def lock_period(
+    run: Run,
+    *,
+    store: DayStore,
+    rules: AttendanceRuleSource,
+    now: dt.datetime,
+    period: LockedPeriod,
+    made_by: str,
+    reason: str,
+) -> RunReport:
+    """Compute what is open or marked in a period, then lock it.
+
+    Raises:
+        ConfigurationError: the dates are the wrong way round.
+        GuardError: the period is not over, overlaps one that is locked, or has days that do not become final.
+    """
+    if period.last_on < period.first_on:
+        raise ConfigurationError(f"The period ends on {period.last_on}, before it begins; swap the two dates.")
+    if period.last_on >= now.date():
+        raise GuardError(f"The period ends on {period.last_on}, which is not over; lock it when all of its days are.")
+    for other in await store.list_locks():
+        if other.first_on <= period.last_on and period.first_on <= other.last_on:
+            raise GuardError(
+                f"The days from {other.first_on} to {other.last_on} are locked already; choose a period that does not "
+                "touch them."
+            )
+    computation = Computation(run, store=store, rules=rules, as_of=now)
+    for _ in range(_ROUNDS_BEFORE_LOCKING):
+        await computation.compute(await store.list_open(first=period.first_on, last=period.last_on))
+        while asks := await store.list_dirty(limit=_MARKS_PER_ROUND):
+            await computation.compute(asks)
+        days = await store.lock_period(period, made_by=made_by, reason=reason)
+        if days is not None:
+            run.log.info("period_locked", first=str(period.first_on), last=str(period.last_on), days=days)
+            return RunReport(
+                counts=computation.totals.counts,
+                summary=f"{period.first_on} to {period.last_on} is locked with {days:,} days.",
+                details={"days": days},
+            )
+    raise GuardError(
+        f"Days from {period.first_on} to {period.last_on} are still open (a shift may still be running) or keep being "
+        "touched; lock the period later."
+    )

@@ -1,0 +1,223 @@
+"""Finds the days that are to be computed again because something that they depend on has changed.
+
+A look compares what there is now with what the last look has seen: the rules and holidays, the HR data, the punches.
+Everything that a look finds, and what it has seen, is one transaction.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import datetime as dt
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from backend.domain.attendance.calendars import Leave
+from backend.domain.attendance.day import WorkPunch
+from backend.domain.attendance.engine import EmployeeInput
+from backend.domain.attendance.people import HrPerson, PersonFacts, departments_of, plan_periods, sort_leaves
+from backend.domain.attendance.setup import (
+    EMPLOYMENT,
+    Comparer,
+    Setup,
+    assignments_in,
+    make_setup,
+    ranges_of,
+    setup_content,
+)
+from backend.domain.attendance.touching import days_touched_by
+from backend.ports import AttendanceRuleSource, Marking, MarkStore, Run
+
+# Above so many new punches, all days between a person's first and last one are marked.
+EXACT_PUNCHES = 50_000
+_ONE_DAY = dt.timedelta(days=1)
+# Holidays are looked up for so many years before the first look, and one after the current one.
+_YEARS_BACK = 5
+
+Mark = tuple[str, dt.date, dt.date, str]
+
+
+async def find_touched_days(
+    run: Run, *, store: MarkStore, rules: AttendanceRuleSource, now: dt.datetime, exact_punches: int = EXACT_PUNCHES
+) -> int:
+    """Mark the days that are to be computed again; the number of marks.
+
+    The first look of all marks what punches there are, as far as the rules reach back.
+
+    Raises:
+        ConfigurationError: the rules are wrong; nothing is marked.
+        TransientError: the database is away.
+    """
+    async with store.marking(run.execution_id) as marking:
+        look = _Look(marking, rules, now, exact_punches)
+        marks = await look.take()
+        await marking.finish()
+    if marks:
+        run.log.info("days_marked", marks=marks, reasons=look.reasons)
+    return marks
+
+
+class _Look:
+    def __init__(self, marking: Marking, rules: AttendanceRuleSource, now: dt.datetime, exact_punches: int) -> None:
+        self._marking = marking
+        self._rules = rules
+        self._now = now
+        self._exact_punches = exact_punches
+        self.reasons: defaultdict[str, int] = defaultdict(int)
+
+    async def take(self) -> int:
+        before = await self._marking.find_setup()
+        content = await self._read_setup(before)
+        earlier = None if before is None else self._parse(before)
+        setup = self._parse(content) if content != before or earlier is None else earlier
+        is_first = earlier is None
+        if content != before:
+            await self._marking.save_setup(content)
+        facts, marks = await self._look_at_people(earlier or setup, setup, is_first=is_first)
+        marks += await self._look_at_punches(setup, facts, is_first=is_first)
+        for _, _, _, reason in marks:
+            self.reasons[reason] += 1
+        return await self._marking.mark(marks)
+
+    # --- rules and holidays ---------------------------------------------------------------------------------------
+
+    async def _read_setup(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
+        content = self._rules.load()
+        assignments = await self._marking.list_assignments()
+        rules = self._rules.parse(content, assignments)
+        # Always from the same year on, so that a year that goes by does not look like holidays that were dropped.
+        first_year = before["holidays_from"] if before else self._now.year - _YEARS_BACK
+        public = self._rules.public_holidays(
+            rules.sites.values(), dt.date(first_year, 1, 1), dt.date(self._now.year + 1, 12, 31)
+        )
+        holidays = (*public, *await self._marking.list_holidays())
+        return setup_content(content, assignments, holidays, first_year)
+
+    def _parse(self, content: Mapping[str, Any]) -> Setup:
+        return make_setup(content, self._rules.parse(content["rules"], assignments_in(content)))
+
+    # --- people ---------------------------------------------------------------------------------------------------
+
+    async def _look_at_people(
+        self, earlier: Setup, setup: Setup, *, is_first: bool
+    ) -> tuple[Mapping[str, str], list[Mark]]:
+        known = await self._marking.read_facts()
+        revision = await self._marking.hr_revision()
+        field = setup.rules.site_field
+        now: Mapping[str, str] = known
+        if self._marking.seen.get("hr") != revision or self._marking.seen.get("site_field") != field:
+            now = await self._read_people(known, field)
+            new = {number: text for number, text in now.items() if number not in known}
+            changed = {number: text for number, text in now.items() if number in known and known[number] != text}
+            await self._marking.save_facts(new, changed)
+            self._marking.seen |= {"hr": dict(revision), "site_field": field}
+        if is_first or (now is known and earlier is setup):
+            return now, []
+        return now, await asyncio.to_thread(self._compare, earlier, setup, known, now)
+
+    async def _read_people(self, known: Mapping[str, str], site_field: str) -> Mapping[str, str]:
+        parents = await self._marking.list_parents()
+        leaves = await self._marking.read_leaves()
+        found = dict(known)
+        async for people in self._marking.stream_people():
+            found.update(await asyncio.to_thread(_texts, people, known, parents, leaves, site_field))
+        return found
+
+    def _compare(self, earlier: Setup, setup: Setup, known: Mapping[str, str], now: Mapping[str, str]) -> list[Mark]:
+        today = self._now.date() + _ONE_DAY  # somewhere it may be tomorrow
+        first = today - dt.timedelta(days=setup.rules.reach_back_days)
+        comparer = Comparer(first=first, last=today)
+        marks: list[Mark] = []
+        for number, text in now.items():
+            before = known.get(number)
+            if before == text and earlier is setup:
+                continue
+            after = setup.input_of(number, PersonFacts.from_text(text))
+            if before is None:
+                days = [day for day in _dates(first, today) if after.employment.covers(day)]
+                marks.extend((number, *dates, EMPLOYMENT) for dates in ranges_of(days))
+                continue
+            then = earlier.input_of(number, PersonFacts.from_text(before))
+            for reason, days in comparer.compare(then, after):
+                marks.extend((number, *dates, reason) for dates in ranges_of(days))
+        return marks
+
+    # --- punches --------------------------------------------------------------------------------------------------
+
+    async def _look_at_punches(self, setup: Setup, facts: Mapping[str, str], *, is_first: bool) -> list[Mark]:
+        seen = self._marking.seen
+        punch, clock = await self._marking.last_ids()
+        after = seen.get("punch", 0)
+        marks: list[Mark] = []
+        people: dict[str, EmployeeInput] = {}
+        if is_first or punch - after > self._exact_punches:
+            earliest = self._now.date() - dt.timedelta(days=setup.rules.reach_back_days)
+            for number, first, last in await self._marking.span_new_punches(after, punch):
+                dates = max(first.date() - _ONE_DAY, earliest), last.date() + _ONE_DAY
+                if number in facts and dates[0] <= dates[1]:
+                    marks.append((number, *dates, "punch"))
+        else:
+            async for found in self._marking.stream_new_punches(after, punch):
+                marks += await asyncio.to_thread(_mark_punches, setup, facts, found, people, "punch")
+        if not is_first:
+            around = await self._marking.punches_around_changes(seen.get("clock", 0), clock)
+            marks += await asyncio.to_thread(_mark_punches, setup, facts, around, people, "clock")
+        seen |= {"punch": punch, "clock": clock}
+        return marks
+
+
+def _texts(
+    people: Iterable[HrPerson],
+    known: Mapping[str, str],
+    parents: dict[str, str | None],
+    leaves: Mapping[str, Sequence[Leave]],
+    site_field: str,
+) -> dict[str, str]:
+    texts: dict[str, str] = {}
+    for person in people:
+        number = person.employee_no
+        earlier = PersonFacts.from_text(known[number]).periods if number in known else ()
+        site = person.fields.get(site_field.removeprefix("extra."))
+        facts = PersonFacts(
+            departments=departments_of(person.department, parents),
+            site=None if site is None else str(site),
+            periods=plan_periods(person, earlier),
+            leaves=sort_leaves(leaves.get(number, ())),
+        )
+        texts[number] = facts.to_text()
+    return texts
+
+
+def _mark_punches(
+    setup: Setup,
+    facts: Mapping[str, str],
+    punches: Iterable[tuple[str, dt.datetime]],
+    people: dict[str, EmployeeInput],
+    reason: str,
+) -> list[Mark]:
+    touched: defaultdict[str, set[dt.date]] = defaultdict(set)
+    for number, at in punches:
+        if number not in facts:
+            continue
+        if number not in people:
+            people[number] = setup.input_of(number, PersonFacts.from_text(facts[number]))
+        person = people[number]
+        near = at.date()
+        for first, last, policy in person.policies:
+            if first <= near + 2 * _ONE_DAY and near - 2 * _ONE_DAY <= last:
+                touched[number].update(
+                    days_touched_by(
+                        WorkPunch("", at),
+                        person.shifts,
+                        policy,
+                        person.calendar,
+                        timezone=person.timezone,
+                        first=max(first, near - 9 * _ONE_DAY),
+                        last=min(last, near + 9 * _ONE_DAY),
+                    )
+                )
+    return [(number, *dates, reason) for number, days in touched.items() for dates in ranges_of(sorted(days))]
+
+
+def _dates(first: dt.date, last: dt.date) -> list[dt.date]:
+    return [first + number * _ONE_DAY for number in range((last - first).days + 1)]
