@@ -140,7 +140,8 @@ def _work_day(person: Person, away: Away, day: dt.date, midnight: int, dice: ran
     device = devices[1 % len(devices)] if in_production else devices[person.number % len(devices)]
     code = dice.choice((4102, 4865, 4865, 4867))
     if in_production:
-        week = (day.toordinal() - 1) // 7  # in turns over the end of the year as well
+        # In turns over the end of the year as well; the crews change at the week-end.
+        week = (day.toordinal() + 5 - max(WEEKENDS[person.site])) // 7
         begin, end = _ROTATION[(week + person.number) % 3]
         begin, end = begin - dice.randrange(0, 900), end + dice.randrange(0, 600)
     else:

@@ -113,6 +113,10 @@ class Assignments:
         """Which policy is valid when for a person; a code of None where none is."""
         return self._resolve(employee_no, departments, site, lambda item: item.policy)
 
+    def targets(self) -> list[tuple[Scope, str]]:
+        """For whom there is an assignment."""
+        return [*self._by_target]
+
     def _resolve(
         self, employee_no: str, departments: Sequence[str], site: str, what: Callable[[Assignment], str | None]
     ) -> list[Period]:
