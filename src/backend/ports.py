@@ -484,6 +484,58 @@ class DayStore(Protocol):
         ...
 
 
+class Amending(Protocol):
+    """One amendment; everything in one transaction."""
+
+    async def find_setup(self) -> Mapping[str, Any] | None:
+        """The setup that days are computed by; None: none was ever computed."""
+        ...
+
+    async def find_facts(self, employee_no: str) -> PersonFacts | None:
+        """What attendance knows of an employee; None: nothing."""
+        ...
+
+    async def find_punch(self, employee_no: str, punch_id: int) -> dt.datetime | None:
+        """When the punch was; None: the employee has no such punch."""
+        ...
+
+    async def list_assignments(self) -> list[Assignment]:
+        """The assignments that nobody has withdrawn."""
+        ...
+
+    async def add_correction(self, **values: Any) -> int:
+        """Keep a correction; its number."""
+        ...
+
+    async def add_override(self, **values: Any) -> int:
+        """Keep an override; its number."""
+        ...
+
+    async def add_assignment(self, **values: Any) -> int:
+        """Keep an assignment; its number."""
+        ...
+
+    async def withdraw(self, kind: str, number: int, *, made_by: str, reason: str) -> Mapping[str, Any] | None:
+        """Take back a `correction`, an `override`, an `assignment` or a `lock`; its columns.
+
+        Returns:
+            None: there is none of this number that stands.
+        """
+        ...
+
+    async def mark(self, marks: Iterable[tuple[str, dt.date, dt.date, str]]) -> int:
+        """Mark days: employee number, first and last date, reason; how many marks."""
+        ...
+
+
+class AmendmentStore(Protocol):
+    """What people say about attendance."""
+
+    def amending(self) -> AbstractAsyncContextManager[Amending]:
+        """One transaction; a period is not locked meanwhile."""
+        ...
+
+
 # --- mail -----------------------------------------------------------------------------------------------------------
 
 

@@ -6,11 +6,10 @@ import contextlib
 import ctypes
 import functools
 import importlib
+from collections.abc import Mapping
 from pathlib import Path
 
-from backend.adapters.attendance_store import DatabaseAttendanceStore
-from backend.adapters.biostar_config import load_punch_rules
-from backend.adapters.biostar_source import Biostar2Source
+from backend.adapters.biostar_config import load_punch_sources
 from backend.adapters.execution_parts import DatabaseParts
 from backend.adapters.hris_source import DatabaseHrisSource, HrisSources
 from backend.adapters.mail_outbox import DatabaseMailOutbox
@@ -19,12 +18,28 @@ from backend.adapters.mapping_file import load_hris_mapping
 from backend.adapters.row_spool import open_spool
 from backend.api.repositories.history_repository import HistoryRepository
 from backend.db.biostar_database import biostar
+from backend.db.database import Database
 from backend.db.hris_database import hris, source_database
 from backend.db.maria_database import maria
 from backend.domain.jobs import TaskTraits
 from backend.domain.mapping import HrisMapping, SourceDefinition
-from backend.domain.punches import PunchRules
-from backend.ports import History, HrisSource, HrStore, Mailer, MailOutbox, OpenSpool, Parts, PunchSource, PunchStore
+from backend.domain.punches import BIOSTAR_URL_SETTING, PunchSourceDefinition, SourceKind
+from backend.ports import (
+    AmendmentStore,
+    AttendanceRuleSource,
+    DayStore,
+    History,
+    HrisSource,
+    HrStore,
+    Mailer,
+    MailOutbox,
+    MarkStore,
+    OpenSpool,
+    Parts,
+    PunchSource,
+    PunchStore,
+    PunchUsers,
+)
 from backend.settings import get_settings
 
 # --- HRIS -----------------------------------------------------------------------------------------------------------
@@ -78,31 +93,105 @@ def preload() -> None:
     pa.set_memory_pool(pa.system_memory_pool())
     with contextlib.suppress(AttributeError):  # not every C library has it
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 1 << 20)
-    for module in ("adapters.csv_source", "adapters.hr_store", "adapters.odbc_batches", "services.reconcile_hris"):
+    for module in (
+        "adapters.attendance_days",
+        "adapters.biostar1_source",
+        "adapters.biostar2_source",
+        "adapters.csv_source",
+        "adapters.hr_store",
+        "adapters.odbc_batches",
+        "services.ingest_punches",
+        "services.reconcile_hris",
+    ):
         importlib.import_module(f"backend.{module}")
 
 
 # --- punches --------------------------------------------------------------------------------------------------------
 
 
-def punch_rules() -> tuple[str, PunchRules]:
-    """The name of the source and its rules in `biostar.toml`, read anew at each call.
+def punch_definitions() -> Mapping[str, PunchSourceDefinition]:
+    """The sources of `biostar.toml` by name, read anew at each call.
 
     Raises:
         ConfigurationError: the file is wrong.
     """
-    ((name, rules),) = load_punch_rules(get_settings().config_file("biostar.toml")).items()
-    return name, rules
+    return load_punch_sources(get_settings().config_file("biostar.toml"))
 
 
-def punch_source(name: str) -> PunchSource:
-    """BioStar."""
-    return Biostar2Source(name, biostar())
+def punch_source(definition: PunchSourceDefinition) -> PunchSource:
+    """One of them.
+
+    Raises:
+        ConfigurationError: the setting with the URL of its database is missing, or holds no URL.
+    """
+    from backend.adapters.biostar1_source import Biostar1Source
+    from backend.adapters.biostar2_source import Biostar2Source
+    from backend.adapters.query_source import QuerySource
+
+    database, name, rules = punch_database(definition), definition.name, definition.rules
+    match definition.kind:
+        case SourceKind.BIOSTAR2:
+            return Biostar2Source(name, database, rules)
+        case SourceKind.BIOSTAR1:
+            return Biostar1Source(name, database, rules, place=definition.place)
+        case SourceKind.QUERY:
+            return QuerySource(name, database, rules, definition.query, place=definition.place)
+
+
+def punch_database(definition: PunchSourceDefinition) -> Database:
+    """The database of a source.
+
+    Raises:
+        ConfigurationError: the setting with its URL is missing, or holds no URL.
+    """
+    if definition.url_setting.upper() == BIOSTAR_URL_SETTING:
+        return biostar()
+    return source_database(definition.name, definition.url_setting)
 
 
 def punch_store() -> PunchStore:
     """The punches."""
+    from backend.adapters.attendance_store import DatabaseAttendanceStore
+
     return DatabaseAttendanceStore(maria(), stale_after_seconds=get_settings().biostar_stale_after_hours * 3600)
+
+
+def punch_users() -> PunchUsers:
+    """The user ids of the time clocks."""
+    from backend.adapters.punch_users import DatabasePunchUsers
+
+    return DatabasePunchUsers(maria())
+
+
+# --- attendance -----------------------------------------------------------------------------------------------------
+
+
+def attendance_rules() -> AttendanceRuleSource:
+    """The rules in `attendance.toml`, and public holidays."""
+    from backend.adapters.attendance_rules import FileRuleSource
+
+    return FileRuleSource(get_settings().config_file("attendance.toml"))
+
+
+def mark_store() -> MarkStore:
+    """The marks on days that are to be computed again."""
+    from backend.adapters.attendance_marks import DatabaseMarkStore
+
+    return DatabaseMarkStore(maria())
+
+
+def amendment_store() -> AmendmentStore:
+    """What people say about attendance."""
+    from backend.adapters.attendance_amendments import DatabaseAmendmentStore
+
+    return DatabaseAmendmentStore(maria())
+
+
+def day_store() -> DayStore:
+    """The computed days."""
+    from backend.adapters.attendance_days import DatabaseDayStore
+
+    return DatabaseDayStore(maria(), stale_after_seconds=get_settings().attendance_stale_after_hours * 3600)
 
 
 # --- mail -----------------------------------------------------------------------------------------------------------

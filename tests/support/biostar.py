@@ -5,10 +5,11 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Sequence
 
-from sqlalchemy import Column, DateTime, Integer, MetaData, Table, Unicode, insert
+from sqlalchemy import BigInteger, Column, DateTime, Integer, MetaData, Table, Unicode, insert
 
-from backend.adapters.biostar_source import Biostar2Source
+from backend.adapters.biostar2_source import Biostar2Source
 from backend.db.database import Database
+from backend.domain.punches import PunchRules
 
 CARD, FINGER, DENIED = 4102, 4865, 6400
 
@@ -19,11 +20,14 @@ class Biostar:
     def __init__(self, url: str) -> None:
         self.writer = Database("BioStar", "BIOSTAR_URL", url)
         self.reader = Database("BioStar", "BIOSTAR_URL", url, read_only=True)
-        self.source = Biostar2Source("biostar", self.reader)
         self._metadata = MetaData()
         self._tables: dict[str, Table] = {}
         self._upper = self.writer.dialect == "mssql"
         self._users = Table(self._name("t_usr"), self._metadata, Column("USRUID", Integer, primary_key=True))
+
+    def source(self, rules: PunchRules | None = None, *, batch_events: int | None = 10) -> Biostar2Source:
+        """What hrsync reads it with."""
+        return Biostar2Source("biostar", self.reader, rules, batch_events=batch_events)
 
     async def install(self) -> None:
         """Make the tables that every BioStar has."""
@@ -49,14 +53,20 @@ class Biostar:
         await self.writer.dispose()
 
     def _table(self, month: str) -> Table:
-        names = ("DEVDT", "DEVUID", "DEVLGIDX", "EVT", "TNAKEY")
+        numbers = ("USRGRUID", "EVT", "TNAKEY", "DRUID", "ZNUID", "CRDSL", "IS_DST", "TMZN_HOUR", "TMZN_HALF", "TEMPER")
         return Table(
             self.table_name(month),
             self._metadata,
             Column("EVTLGUID", Integer, primary_key=True, autoincrement=True),
             Column("SRVDT", DateTime),
+            Column("DEVDT", Integer),
+            Column("DEVUID", BigInteger),
+            Column("DEVLGIDX", Integer),
             Column("USRID", Unicode(32)),
-            *(Column(name, Integer) for name in names),
+            *(Column(name, Integer) for name in numbers),
+            *(Column(name, Unicode(1)) for name in ("TMZN_NEGTV", "USRUDTBYDEV")),
+            Column("HINT", Unicode(64)),
+            mysql_charset="utf8mb4",
         )
 
     def _name(self, name: str) -> str:

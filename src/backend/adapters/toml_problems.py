@@ -38,7 +38,8 @@ class TomlProblems:
 
     def add(self, path: KeyPath, message: str) -> None:
         """Note a mistake at a key."""
-        line = next((self._lines[path[:n]] for n in range(len(path), 0, -1) if path[:n] in self._lines), 0)
+        names = tuple(part.strip('"') for part in path)
+        line = next((self._lines[names[:n]] for n in range(len(names), 0, -1) if names[:n] in self._lines), 0)
         where = _spell(path)
         self._found.append((line, (f"line {line}, " if line else "") + (f"{where}: " if where else "") + message))
 
@@ -48,7 +49,7 @@ class TomlProblems:
             return model.model_validate(content)
         except ValidationError as error:
             for item in error.errors(include_url=False, include_input=False):
-                inner = tuple(str(part) for part in item["loc"] if part != "[key]")
+                inner = tuple(_name(part) for part in item["loc"] if part != "[key]")
                 kind = "key" if "[key]" in item["loc"] else item["type"]
                 self.add((*path, *inner), self._explain(model, kind, item["msg"], inner))
             return None
@@ -88,6 +89,11 @@ def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
         yield annotation
     for argument in get_args(annotation):
         yield from _models_in(argument)
+
+
+def _name(part: int | str) -> str:
+    # A key that is a number is not to be taken for the place in an array.
+    return f'"{part}"' if isinstance(part, str) and part.isdecimal() else str(part)
 
 
 def _spell(path: KeyPath) -> str:

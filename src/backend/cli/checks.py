@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
+import functools
 import os
 import shutil
 import sys
@@ -16,6 +17,7 @@ from sqlalchemy import select, text
 
 from backend.db.database import Database
 from backend.db.types import db_now
+from backend.domain.punches import PunchSourceDefinition
 from backend.errors import HrsyncError
 from backend.services.hris_findings import Finding, Level
 from backend.settings import Settings, get_settings
@@ -197,26 +199,41 @@ async def check_hris_source(_: Settings) -> list[Finding]:
 
 
 async def check_biostar(_: Settings) -> list[Finding]:
-    """Whether BioStar's database answers."""
+    """Whether the databases of the time clocks answer, and have events."""
     from backend.db.biostar_database import biostar
-    from backend.resources import punch_rules, punch_source
+    from backend.resources import punch_database, punch_definitions
 
-    findings, answers = await _check_source("biostar", biostar)
     try:
-        name, _rules = punch_rules()
+        definitions = punch_definitions()
     except HrsyncError as error:
+        findings, _answers = await _check_source("biostar", biostar)
         return [*findings, Finding.of_error("biostar rules", error)]
-    if not answers:
-        return findings
-    months = sorted(await punch_source(name).find_tables())
-    if not months:
-        return [
-            *findings,
-            _warning(
-                "biostar tables", "there is no event table T_LGyyyymm", "Check that BIOSTAR_URL names the AC database."
-            ),
-        ]
-    return [*findings, _ok("biostar tables", f"{len(months)} months of events, {months[0]} to {months[-1]}")]
+    found: list[Finding] = []
+    for name, definition in definitions.items():
+        subject = "biostar" if len(definitions) == 1 else f"biostar {name}"
+        findings, answers = await _check_source(subject, functools.partial(punch_database, definition))
+        found += findings
+        if answers:
+            found += await _check_events(subject, definition)
+    return found
+
+
+async def _check_events(subject: str, definition: PunchSourceDefinition) -> list[Finding]:
+    from backend.domain.punches import IngestState, SourceKind
+    from backend.resources import punch_source
+
+    if definition.kind is SourceKind.QUERY:
+        return []  # only running it would tell: hrsync punches check
+    try:
+        plan = await punch_source(definition).plan(IngestState(), dt.datetime.now(dt.UTC))
+    except HrsyncError as error:
+        return [Finding.of_error(f"{subject} tables", error)]
+    if not plan.portions:
+        advice = f"Check that {definition.url_setting} names the database with the events: hrsync punches check"
+        return [_warning(f"{subject} tables", f"there are no events since {plan.first_month}", advice)]
+    tables = sorted({portion.table for portion in plan.portions})
+    span = tables[0] if len(tables) == 1 else f"{tables[0]} to {tables[-1]}"
+    return [_ok(f"{subject} tables", f"there are events since {plan.first_month}: {span}")]
 
 
 async def _check_source(subject: str, make: Callable[[], Database]) -> tuple[list[Finding], bool]:

@@ -19,6 +19,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 # Below this many rows a statement with values is as fast.
 _WORTH_A_FILE = 200
+# The driver puts the values of a statement together on the loop.
+_ROWS_PER_STATEMENT = 2000
 
 
 class BulkLoader:
@@ -47,6 +49,26 @@ class BulkLoader:
             statement = self.insert_statement(table, rows, constants)
             await self._connection.exec_driver_sql(statement, _tuples(rows, constants))
 
+    async def insert_new(self, table: str, rows: pa.RecordBatch, constants: Mapping[str, object]) -> int:
+        """Insert rows but those whose key is there already; how many were inserted.
+
+        A value that does not fit its column would be cut without a word: the caller sees to it that all fit.
+
+        Args:
+            rows, constants: as of `insert`, but an empty text stays one.
+        """
+        if not rows.num_rows:
+            return 0
+        if rows.num_rows >= _WORTH_A_FILE and self._may_load_files:
+            return await self._load_new(table, rows, constants)
+        word = "INSERT OR IGNORE" if self._connection.dialect.name == "sqlite" else "INSERT IGNORE"
+        statement = self.insert_statement(table, rows, constants).replace("INSERT", word, 1)
+        inserted = 0
+        for start in range(0, rows.num_rows, _ROWS_PER_STATEMENT):
+            part = rows.slice(start, _ROWS_PER_STATEMENT)
+            inserted += (await self._connection.exec_driver_sql(statement, _tuples(part, constants))).rowcount
+        return inserted
+
     async def upsert(
         self, table: str, rows: pa.RecordBatch, constants: Mapping[str, object], *, on_conflict: str
     ) -> None:
@@ -73,6 +95,20 @@ class BulkLoader:
         """The words and blanks are those by which aiomysql's executemany makes one statement of many rows."""
         names = (*rows.schema.names, *constants)
         return f"INSERT INTO {table} ({', '.join(names)}) VALUES ({', '.join([self._mark] * len(names))})"  # noqa: S608
+
+    async def _load_new(self, table: str, rows: pa.RecordBatch, constants: Mapping[str, object]) -> int:
+        fixed = ", ".join(f"{name} = {_literal(value)}" for name, value in constants.items())
+        file = await asyncio.to_thread(_write_file, rows, null="NULL")
+        try:
+            async with self._giving_files():
+                result = await self._connection.exec_driver_sql(
+                    f"LOAD DATA LOCAL INFILE '/proc/self/fd/{file}' IGNORE INTO TABLE {table} CHARACTER SET utf8mb4 "
+                    "FIELDS TERMINATED BY ',' ENCLOSED BY '\"' ESCAPED BY '' LINES TERMINATED BY '\\n' "
+                    f"({', '.join(rows.schema.names)}) SET {fixed}"
+                )
+        finally:
+            os.close(file)
+        return int(result.rowcount)
 
     async def _load(self, table: str, rows: pa.RecordBatch, constants: Mapping[str, object]) -> None:
         targets, assignments = [], []
@@ -114,13 +150,13 @@ async def find_file_loading(connection: AsyncConnection) -> bool:
     return bool((await connection.exec_driver_sql("SELECT @@local_infile")).scalar())
 
 
-def _write_file(rows: pa.RecordBatch) -> int:
+def _write_file(rows: pa.RecordBatch, *, null: str = "") -> int:
     """The rows as CSV in a file without a name; its descriptor, which the caller closes."""
     columns = [_plain(column) for column in rows.columns]
     file = os.memfd_create("hrsync-rows", os.MFD_CLOEXEC)
     sink = pa.BufferOutputStream()
     # Everything is quoted: without quotes the word NULL would be none.
-    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="all_valid")
+    options = pyarrow.csv.WriteOptions(include_header=False, quoting_style="all_valid", null_string=null)
     pyarrow.csv.write_csv(pa.RecordBatch.from_arrays(columns, names=rows.schema.names), sink, options)
     content = memoryview(sink.getvalue())
     while content:

@@ -1,21 +1,21 @@
-"""From an event of a time clock to a punch, and which month tables of BioStar are to be looked at. Pure."""
+"""Punches: what they are, by which rules a source gives them, and how far it has been read. Pure, and without Arrow."""
 
 from __future__ import annotations
 
 import datetime as dt
 import enum
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Self
 
 # BioStar 2: a code is `main << 8 | sub`. Verified 1:1, 1:1 under duress, identified 1:N, 1:N under duress, dual.
 SUCCESS_CODES = frozenset({0x1000, 0x1200, 0x1300, 0x1500, 0x1600})
-USER_ID_LENGTH = 64
-# 2100-01-01: later than any clock that is merely wrong.
-_LATEST_DEVICE_TIME = 4_102_444_800
-# AES blocks in base64: what a user id becomes where BioStar encrypts personal data.
-_CIPHERTEXT = re.compile(r"[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=")
+# Time set, time zone set, daylight saving time set.
+CLOCK_CODES = frozenset({12800, 12801, 12802})
+# BioStar 1: verified, identified, and their variants.
+BIOSTAR1_SUCCESS_CODES = frozenset({39, 55, 58, 59, 60, 61, 62})
+BIOSTAR_URL_SETTING = "BIOSTAR_URL"
 _MONTH = re.compile(r"(\d{4})-?(0[1-9]|1[0-2])")
 
 
@@ -30,8 +30,30 @@ class Direction(enum.StrEnum):
     OVERTIME_OUT = "overtime_out"
 
 
-# What the keys mean where nobody has changed them.
-DIRECTIONS: Mapping[int, Direction] = dict(enumerate(Direction, start=1))
+# What BioStar 2's keys mean where nobody has changed them.
+DIRECTIONS: Mapping[str, Direction] = {str(key): direction for key, direction in enumerate(Direction, start=1)}
+
+
+class PunchFlag(enum.StrEnum):
+    """What is odd about a punch; it is kept all the same."""
+
+    FUTURE = "future"  # later than the clock of hrsync when it was taken over: the clock of the device is wrong
+    LATE = "late"  # happened well before the last complete run, and was not there then: the device was offline
+
+
+class Ignored(enum.StrEnum):
+    """Why an event is no punch; nothing is wrong with it."""
+
+    NOT_A_SUCCESS = "not_a_success"
+    NO_USER = "no_user"
+
+
+class Rejected(enum.StrEnum):
+    """Why a punch cannot be kept."""
+
+    UNREADABLE_TIME = "unreadable_time"
+    TOO_LONG_USER = "too_long_user"
+    TOO_LONG_DEVICE = "too_long_device"
 
 
 class Month(NamedTuple):
@@ -63,50 +85,37 @@ class Month(NamedTuple):
         year, month = divmod(self.year * 12 + self.month - 1 - months, 12)
         return Month(year, month + 1)
 
+    @property
+    def begin(self) -> dt.datetime:
+        """Its first instant, in UTC."""
+        return dt.datetime(self.year, self.month, 1, tzinfo=dt.UTC)
+
     def __str__(self) -> str:
         return f"{self.year:04}-{self.month:02}"
 
 
-class ClockEvent(NamedTuple):
-    """One line of BioStar's event table. A plain tuple, as there are millions.
+# --- rules ----------------------------------------------------------------------------------------------------------
+
+
+class SourceKind(enum.StrEnum):
+    """What a source of punches is."""
+
+    BIOSTAR2 = "biostar2"
+    BIOSTAR1 = "biostar1"
+    QUERY = "query"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmployeeRule:
+    """How a user id of a source names an employee.
 
     Attributes:
-        number: EVTLGUID, ascending with the arrival at the server.
-        device_time: DEVDT, Unix seconds (UTC).
-        key: TNAKEY, the attendance key that the person pressed; 0: none.
+        column: what of the employee it equals: `biostar_user_id`, `employee_no`, or `extra.NAME` for a custom field.
+        ignore_leading_zeros: 00123 and 123 are the same.
     """
 
-    number: int
-    device_time: int | None
-    device: int | None
-    user: str | None
-    code: int | None
-    key: int | None
-
-
-class Punch(NamedTuple):
-    """Somebody was at a device at an instant."""
-
-    event_key: str
-    user_id: str
-    punched_at: dt.datetime
-    direction: Direction | None
-    device_id: str | None
-    event_code: int
-
-
-class Ignored(enum.StrEnum):
-    """Why an event is no punch; nothing is wrong with it."""
-
-    NOT_A_SUCCESS = "not_a_success"
-    NO_USER = "no_user"
-
-
-class Rejected(enum.StrEnum):
-    """Why a punch cannot be kept."""
-
-    UNREADABLE_TIME = "unreadable_time"
-    TOO_LONG_USER = "too_long_user"
+    column: str = "biostar_user_id"
+    ignore_leading_zeros: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,60 +123,67 @@ class PunchRules:
     """How one source is read.
 
     Attributes:
-        success_codes: event codes that are punches; one whose low byte is 0 stands for all codes of that kind.
+        success_codes: event codes that are punches; one whose low byte is 0 stands for all codes of that kind; None:
+            every event is one.
+        clock_codes: event codes that tell that the clock of a device was changed.
         directions: meaning of the attendance keys; a key that is not here says nothing.
+        device_directions: meaning of the devices that are only passed one way; it goes before the key.
+        timezone: the source has wall time of this zone; None: UTC.
         first_month: nothing before it is read; None: what the first run found to be `months_back` before.
         months_back: how far back the first run looks without a `first_month`.
-        rescan_months: how many months before the current one are looked at again for events that arrived late.
+        rescan_months: how many months before the current one are looked at again for events that arrived late
+            (sources with a table for each month).
+        rescan_days: the same in days (sources that are read by time).
         reread_events: how far before the cursor a table is read again. Numbers are given before events are committed,
             so that one may appear below a number that has been read already.
+        future_seconds: a device may be so far ahead before its punches are flagged.
+        late_seconds: how long before the last complete run a new punch must have happened to be flagged as late.
+        doubt_seconds: so far around a change of a device's clock its punches are doubtful.
     """
 
-    success_codes: frozenset[int] = SUCCESS_CODES
-    directions: Mapping[int, Direction] = field(default_factory=lambda: DIRECTIONS)
+    success_codes: frozenset[int] | None = SUCCESS_CODES
+    clock_codes: frozenset[int] = CLOCK_CODES
+    directions: Mapping[str, Direction] = field(default_factory=lambda: DIRECTIONS)
+    device_directions: Mapping[str, Direction] = field(default_factory=dict)
+    timezone: str | None = None
     first_month: Month | None = None
     months_back: int = 3
     rescan_months: int = 2
+    rescan_days: int = 40
     reread_events: int = 200
-
-    def read(self, event: ClockEvent) -> Punch | Ignored | Rejected:
-        """The punch that the event is, or why it is none."""
-        code = event.code
-        if code is None or not (code & ~0xFF in self.success_codes or code in self.success_codes):
-            return Ignored.NOT_A_SUCCESS
-        user = event.user.strip() if event.user else ""
-        if not user:
-            return Ignored.NO_USER
-        if len(user) > USER_ID_LENGTH:
-            return Rejected.TOO_LONG_USER
-        if event.device_time is None or not 0 < event.device_time < _LATEST_DEVICE_TIME:
-            return Rejected.UNREADABLE_TIME
-        return Punch(
-            event_key=str(event.number),
-            user_id=user,
-            punched_at=dt.datetime.fromtimestamp(event.device_time, dt.UTC),
-            direction=self.directions.get(event.key or 0),
-            device_id=None if event.device is None else str(event.device),
-            event_code=code,
-        )
-
-
-def are_encrypted(punches: Sequence[Punch]) -> bool:
-    """Whether the user ids are ciphertext: BioStar's option "Encrypt personal data on database"."""
-    return bool(punches) and all(_CIPHERTEXT.fullmatch(punch.user_id) for punch in punches)
+    future_seconds: int = 600
+    late_seconds: int = 3600
+    doubt_seconds: int = 600
+    employee: EmployeeRule = EmployeeRule()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PunchBatch:
-    """Some events of one table as they are kept.
+class PunchSourceDefinition:
+    """One source of `biostar.toml`.
 
     Attributes:
-        cursor: the highest event number among them, punch or not.
+        url_setting: the setting with the URL of its database.
+        query: of the kind `query`, the SELECT; else empty.
+        place: file and table, for messages.
     """
 
-    table: str
-    punches: Sequence[Punch]
-    cursor: int
+    name: str
+    kind: SourceKind = SourceKind.BIOSTAR2
+    url_setting: str = BIOSTAR_URL_SETTING
+    query: str = ""
+    rules: PunchRules = PunchRules()
+    place: str = "biostar.toml"
+
+
+class UserChange(NamedTuple):
+    """A user id of a source, whose it was and whose it is; None: nobody's."""
+
+    user_id: str
+    before: str | None
+    after: str | None
+
+
+# --- how far a source has been read ---------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -177,12 +193,49 @@ class IngestState:
     Attributes:
         first_month: where the first run began; None: there has been none.
         complete_month: the current month of the last run that came to its end.
+        completed_at: when that run began.
         cursors: the highest event number read, by table.
+        marks: how many events there were in what will be looked at again, by the part of the source.
     """
 
     first_month: Month | None = None
     complete_month: Month | None = None
+    completed_at: dt.datetime | None = None
     cursors: Mapping[str, int] = field(default_factory=dict)
+    marks: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Portion:
+    """A part of a source that is to be read.
+
+    Attributes:
+        table: what its punches are kept under.
+        after: events with a number, or of a time (Unix seconds), above it.
+        before: events of a time (Unix seconds) below it; None: no limit.
+        since: for a query: what is not before it.
+        mark: the name of its mark; empty: it has none.
+    """
+
+    table: str
+    after: int = 0
+    before: int | None = None
+    since: dt.datetime | None = None
+    mark: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ReadPlan:
+    """What one run reads, in this order.
+
+    Attributes:
+        first_month: what was before it is not looked at.
+        kept_marks: the marks that are looked at again; others may be forgotten. None: all.
+    """
+
+    first_month: Month
+    portions: tuple[Portion, ...] = ()
+    kept_marks: frozenset[str] | None = None
 
 
 def plan_first_month(state: IngestState, rules: PunchRules, now: dt.datetime, *, full: bool = False) -> Month:
@@ -193,7 +246,20 @@ def plan_first_month(state: IngestState, rules: PunchRules, now: dt.datetime, *,
     left out so far.
     """
     current = Month.of(now)
-    beginning = rules.first_month or state.first_month or current.minus(rules.months_back)
+    beginning = find_beginning(state, rules, now)
     if full or state.first_month is None or state.complete_month is None or beginning < state.first_month:
         return beginning
     return max(min(current, state.complete_month).minus(rules.rescan_months), beginning)
+
+
+def plan_first_instant(state: IngestState, rules: PunchRules, now: dt.datetime, *, full: bool = False) -> dt.datetime:
+    """From when on a source is looked at that is read by time: `plan_first_month` with `rescan_days`."""
+    beginning = find_beginning(state, rules, now)
+    if full or state.first_month is None or state.completed_at is None or beginning < state.first_month:
+        return beginning.begin
+    return max(min(now, state.completed_at) - dt.timedelta(days=rules.rescan_days), beginning.begin)
+
+
+def find_beginning(state: IngestState, rules: PunchRules, now: dt.datetime) -> Month:
+    """The month before which nothing of a source is ever read."""
+    return rules.first_month or state.first_month or Month.of(now).minus(rules.months_back)
