@@ -102,6 +102,9 @@ class Settings(BaseSettings):
     biostar_stale_after_hours: float = Field(
         2, gt=0, description="The dashboard calls the punches stale when no ingestion has succeeded for so long."
     )
+    attendance_stale_after_hours: float = Field(
+        30, gt=0, description="The dashboard calls attendance stale that no computation has confirmed for so long."
+    )
 
     # --- retention -------------------------------------------------------------------------------------------------
     keep_executions_days: int = Field(400, ge=1, description="Age at which cleanup_history deletes executions.")

@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 
 from backend.db.database import Database
-from backend.db.models import AssignmentRow, ClockChange, Correction, Override, PunchUser
+from backend.db.models import ClockChange, PunchUser
+from backend.domain.attendance.day import Status
 from backend.errors import ConfigurationError, GuardError, NotFoundError
-from tests.support.attendance_world import Line, World
+from backend.services.amend_attendance import Amender
+from tests.support.attendance_world import Line, World, work_by
 
 WEEK = [f"2026-11-{day:02}" for day in range(9, 14)]
 
@@ -85,7 +87,8 @@ async def test_today_and_yesterday_are_those_of_the_place_of_work(world: World) 
 async def test_a_night_shift_is_finished_by_the_next_run_for_yesterday(world: World) -> None:
     """A day that was not over when it was computed is computed by the next run, though it is not yesterday any more."""
     await world.hire("A")
-    await world.add(AssignmentRow(scope="employee", target="A", pattern="night"))
+    await world.look()
+    await world.amender.assign(work_by("A", "night"))
     await world.punch("A", "2026-11-19 22:00")
     world.now = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
     await world.compute_day(1)
@@ -212,8 +215,7 @@ async def test_a_change_of_the_rules_reaches_back_as_far_as_they_say(settled: Wo
 
 async def test_an_assignment_marks_the_days_that_it_changes(settled: World) -> None:
     """Somebody who works nights from a date on is computed again from that date on."""
-    first = dt.date(2026, 11, 12)
-    await settled.add(AssignmentRow(scope="employee", target="A", pattern="night", first_on=first))
+    await settled.amender.assign(work_by("A", "night", first_on=dt.date(2026, 11, 12)))
 
     await settled.look()
 
@@ -283,10 +285,10 @@ async def test_corrections_survive_a_recomputation(settled: World) -> None:
     """A punch that somebody has added, edited or taken out counts in each computation; the punches stay as they are."""
     first, last = await settled.punch("A", "2026-11-02 09:00", "2026-11-02 17:00")
     ten = dt.datetime(2026, 11, 2, 9, 0, tzinfo=dt.UTC)
-    await settled.add(Correction(employee_no="A", action="edit", punch_id=first, punched_at=ten))
-    await settled.add(Correction(employee_no="A", action="ignore", punch_id=last))
     four = dt.datetime(2026, 11, 2, 15, 0, tzinfo=dt.UTC)
-    await settled.add(Correction(employee_no="A", action="add", punched_at=four))
+    await settled.amender.edit_punch("A", first, ten, None)
+    await settled.amender.ignore_punch("A", last)
+    await settled.amender.add_punch("A", four, None)
 
     await settled.recompute()
     await settled.compute("2026-11-02", "2026-11-02")
@@ -297,12 +299,53 @@ async def test_corrections_survive_a_recomputation(settled: World) -> None:
 
 async def test_an_override_survives_a_recomputation(settled: World) -> None:
     """What somebody has set a day to be stays, whatever else is computed."""
-    await settled.add(Override(employee_no="A", work_on=dt.date(2026, 11, 3), status="present", worked_seconds=7200))
+    await settled.amender.override_day("A", dt.date(2026, 11, 3), status=Status.PRESENT, worked_seconds=7200)
 
     await settled.compute("2026-11-03", "2026-11-03")
     await settled.compute("2026-11-02", "2026-11-04")
 
     assert Line("A", "2026-11-03", "present", 2.0) in await settled.lines()
+
+
+async def test_what_is_withdrawn_no_longer_counts(settled: World) -> None:
+    """An override and a correction that are taken back leave the days as they were."""
+    before = await settled.contents()
+    override = await settled.amender.override_day("A", dt.date(2026, 11, 3), worked_seconds=7200)
+    noon = dt.datetime(2026, 11, 9, 11, 0, tzinfo=dt.UTC)
+    correction = await settled.amender.add_punch("A", noon, None)
+    await settled.recompute()
+    assert before != await settled.contents()
+
+    await settled.amender.withdraw("override", override)
+    await settled.amender.withdraw("correction", correction)
+    await settled.recompute()
+
+    assert before == await settled.contents()
+    with pytest.raises(NotFoundError, match="withdrawn already"):
+        await settled.amender.withdraw("override", override)
+
+
+async def test_what_cannot_be_said_is_refused(settled: World) -> None:
+    """Of an unknown person, of somebody else's punch, without a reason, or against the rules."""
+    (punch,) = await settled.punch("B", "2026-11-02 09:00")
+    noon = dt.datetime(2026, 11, 9, 11, 0, tzinfo=dt.UTC)
+    with pytest.raises(NotFoundError, match="no employee Z"):
+        await settled.amender.add_punch("Z", noon, None)
+    with pytest.raises(NotFoundError, match="has no punch"):
+        await settled.amender.ignore_punch("A", punch)
+    with pytest.raises(ConfigurationError, match="another time"):
+        await settled.amender.edit_punch("B", punch, None, None)
+    with pytest.raises(ConfigurationError, match="swing"):
+        await settled.amender.assign(work_by("A", "swing"))
+    with pytest.raises(ConfigurationError, match="Say why"):
+        Amender(settled.amender._store, settled.rules, made_by="hr", reason=" ")
+
+
+async def test_assignments_that_overlap_are_refused(settled: World) -> None:
+    """The second one of a person for the same dates says so, and is not kept."""
+    await settled.amender.assign(work_by("A", "night", first_on=dt.date(2026, 11, 12)))
+    with pytest.raises(ConfigurationError, match="overlap"):
+        await settled.amender.assign(work_by("A", "office", first_on=dt.date(2026, 11, 18)))
 
 
 # --- locked periods ---------------------------------------------------------------------------------------------------

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import zoneinfo
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sqlalchemy import delete, insert, select, update
 
+from backend.adapters.attendance_amendments import DatabaseAmendmentStore
 from backend.adapters.attendance_days import DatabaseDayStore
 from backend.adapters.attendance_marks import DatabaseMarkStore
 from backend.adapters.attendance_rules import FileRuleSource
 from backend.db.database import Database
-from backend.db.models import AdjustmentRow, Day, DirtyDays, Employee, Holiday, Leave, Punch, PunchUser, Stream
+from backend.db.models import AdjustmentRow, Base, Day, DirtyDays, Employee, Holiday, Leave, Punch, PunchUser, Stream
+from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.locking import LockedPeriod
 from backend.domain.executions import RunReport
 from backend.services import compute_attendance
+from backend.services.amend_attendance import Amender
 from backend.services.find_touched_days import find_touched_days
 from tests.support.hris import RecordedRun
 
@@ -55,6 +59,7 @@ pattern = "office"
 
 # A Friday, so that the week before is over.
 NOW = dt.datetime(2026, 11, 20, 20, 0, tzinfo=dt.UTC)
+BERLIN = zoneinfo.ZoneInfo("Europe/Berlin")
 _numbers = itertools.count(1)
 
 
@@ -65,6 +70,11 @@ class Line(NamedTuple):
     work_on: str
     status: str
     worked_hours: float
+
+
+def work_by(number: str, pattern: str, **dates: dt.date) -> Assignment:
+    """The assignment of a pattern to an employee."""
+    return Assignment(scope=Scope.EMPLOYEE, target=number, pattern=pattern, **dates)
 
 
 class World:
@@ -168,16 +178,13 @@ class World:
 
     async def punch(self, number: str, *times: str, device: str = "1", flags: str | None = None) -> list[int]:
         """Punches at these times, such as `2026-11-16 09:00` by the clock of Berlin; their ids."""
-        zone = self.rules.parse(self.rules.load(), ()).sites["BER"].timezone
-        from zoneinfo import ZoneInfo
-
         rows = [
             {
                 "source": "biostar",
                 "source_table": "t_lg",
                 "event_key": str(next(_numbers)),
                 "user_id": number,
-                "punched_at": dt.datetime.fromisoformat(time).replace(tzinfo=ZoneInfo(zone)),
+                "punched_at": dt.datetime.fromisoformat(time).replace(tzinfo=BERLIN),
                 "device_id": device,
                 "flags": flags,
                 "ingested_at": self.now,
@@ -196,11 +203,17 @@ class World:
         for day in days:
             await self.punch(number, f"{day} 09:00", f"{day} 17:00")
 
-    async def add(self, row: Any) -> None:
-        """A row that somebody has made: a correction, an override, an assignment, a lock."""
-        row.made_by, row.reason, row.made_at = "hr", "because", self.now
+    @property
+    def amender(self) -> Amender:
+        """Takes what people say."""
+        return Amender(DatabaseAmendmentStore(self.database), self.rules, made_by="hr", reason="because")
+
+    async def empty(self) -> None:
+        """Begin anew, for tests that tell several stories on one database."""
         async with self.database.session() as session:
-            session.add(row)
+            for table in reversed(Base.metadata.sorted_tables):
+                if table.name.startswith(("attendance_", "hr_", "sync_")):
+                    await session.execute(delete(table))
 
     # --- what the tasks do ----------------------------------------------------------------------------------------
 

@@ -148,6 +148,9 @@ class DatabaseDayStore:
         """One transaction in which these people's days are read, computed and written; others wait for their turn."""
         numbers = sorted({ask.employee_no for ask in asks})
         async with self._database.session() as session:
+            # Whoever looks at what has changed, or locks a period, waits for those who compute, and they for him.
+            shared = select(Stream.code).where(Stream.code == DAYS_STREAM).with_for_update(read=True)
+            await session.execute(shared)
             # Locked in one order, so that two computations never wait for each other.
             query = (
                 select(AttendancePerson.employee_no, AttendancePerson.facts)
@@ -156,9 +159,6 @@ class DatabaseDayStore:
                 .with_for_update()
             )
             facts = {number: PersonFacts.from_text(text) for number, text in (await session.execute(query)).all()}
-            # Whoever locks a period waits for those who compute, and they for him.
-            shared = select(Stream.code).where(Stream.code == DAYS_STREAM).with_for_update(read=True)
-            await session.execute(shared)
             setup_id = (await session.execute(select(func.max(AttendanceSetup.id)))).scalar_one() or 0
             yield DayWork(
                 session,

@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any, cast
 
-from sqlalchemy import Table, func, insert, select, update
+from sqlalchemy import Table, func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.db.database import Database
@@ -52,10 +52,15 @@ class DatabaseMarkStore:
     @contextlib.asynccontextmanager
     async def marking(self, execution_id: str) -> AsyncIterator[Marking]:
         """One transaction in which somebody looks at what has changed; others wait for their turn."""
-        word = "OR IGNORE" if self._database.dialect == "sqlite" else "IGNORE"
+        is_sqlite = self._database.dialect == "sqlite"
+        conflict = f"{'ON CONFLICT (code) DO UPDATE SET' if is_sqlite else 'ON DUPLICATE KEY UPDATE'} code = :code"
         async with self._database.session() as session:
-            await session.execute(insert(_STREAM).prefix_with(word).values(code=DAYS_STREAM, watermark={}))
-            stream = (await session.scalars(select(Stream).where(Stream.code == DAYS_STREAM).with_for_update())).one()
+            # Takes the row's lock, also where it was not there: two who begin at the same time do not share one.
+            await session.execute(
+                text(f"INSERT INTO {_STREAM.name} (code, watermark) VALUES (:code, '{{}}') {conflict}"),  # noqa: S608
+                {"code": DAYS_STREAM},
+            )
+            stream = await session.get_one(Stream, DAYS_STREAM)
             yield Marking(session, dict(stream.watermark), execution_id)
 
 
@@ -75,16 +80,16 @@ class Marking:
     async def find_setup(self) -> Mapping[str, Any] | None:
         """The setup that days were computed by so far."""
         query = select(AttendanceSetup.content).order_by(AttendanceSetup.id.desc()).limit(1)
-        text = (await self._session.execute(query)).scalar_one_or_none()
-        return None if text is None else json.loads(text)
+        content = (await self._session.execute(query)).scalar_one_or_none()
+        return None if content is None else json.loads(content)
 
     async def save_setup(self, content: Mapping[str, Any]) -> None:
         """Let days be computed by this setup from now on."""
-        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
+        saved = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         self._session.add(
             AttendanceSetup(
-                digest=hashlib.blake2b(text.encode(), digest_size=16).digest(),
-                content=text,
+                digest=hashlib.blake2b(saved.encode(), digest_size=16).digest(),
+                content=saved,
                 used_from=await self._now(),
                 execution_id=self._execution_id,
             )
@@ -190,16 +195,15 @@ class Marking:
             rows = (await self._session.execute(page)).all()
             if not rows:
                 return found
-            found.update((str(number), text) for number, text in rows)
+            found.update((str(number), facts) for number, facts in rows)
             last = rows[-1][0]
 
     async def save_facts(self, new: Mapping[str, str], changed: Mapping[str, str]) -> None:
         """Write what this look has seen."""
-        for rows in _slices([{"employee_no": number, "facts": text} for number, text in new.items()]):
+        for rows in _slices([{"employee_no": number, "facts": facts} for number, facts in new.items()]):
             await self._session.execute(insert(_PERSON), rows)
-        # In the order in which computations lock them.
-        for number, text in sorted(changed.items()):
-            await self._session.execute(update(_PERSON).where(_PERSON.c.employee_no == number).values(facts=text))
+        for number, facts in changed.items():
+            await self._session.execute(update(_PERSON).where(_PERSON.c.employee_no == number).values(facts=facts))
 
     async def last_ids(self) -> tuple[int, int]:
         """The highest ids of punches and of clock changes up to which there will be no new ones.
@@ -207,9 +211,10 @@ class Marking:
         Ids are given before they are committed. Whoever records punches holds the lock of their stream meanwhile: with
         the locks of all of them in hand, nothing is on its way.
         """
-        await self._session.execute(
-            select(Stream.code).where(Stream.code.like("%.punches")).order_by(Stream.code).with_for_update()
-        )
+        found = await self._session.scalars(select(Stream.code).where(Stream.code.like("%.punches")))
+        # By their keys: a search would wait for the locks of all streams, those of a long replication as well.
+        locked = select(Stream.code).where(Stream.code.in_(sorted(found))).order_by(Stream.code).with_for_update()
+        await self._session.execute(locked)
         punch = (await self._session.execute(select(func.max(Punch.id)))).scalar_one()
         clock = (await self._session.execute(select(func.max(ClockChange.id)))).scalar_one()
         return punch or 0, clock or 0

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from backend.domain.attendance.calendars import Leave
-from backend.domain.attendance.day import WorkPunch
 from backend.domain.attendance.engine import EmployeeInput
 from backend.domain.attendance.people import HrPerson, PersonFacts, departments_of, plan_periods, sort_leaves
 from backend.domain.attendance.setup import (
@@ -21,11 +20,11 @@ from backend.domain.attendance.setup import (
     Comparer,
     Setup,
     assignments_in,
+    days_touched_at,
     make_setup,
     ranges_of,
     setup_content,
 )
-from backend.domain.attendance.touching import days_touched_by
 from backend.ports import AttendanceRuleSource, Marking, MarkStore, Run
 
 # Above so many new punches, all days between a person's first and last one are marked.
@@ -201,21 +200,7 @@ def _mark_punches(
             continue
         if number not in people:
             people[number] = setup.input_of(number, PersonFacts.from_text(facts[number]))
-        person = people[number]
-        near = at.date()
-        for first, last, policy in person.policies:
-            if first <= near + 2 * _ONE_DAY and near - 2 * _ONE_DAY <= last:
-                touched[number].update(
-                    days_touched_by(
-                        WorkPunch("", at),
-                        person.shifts,
-                        policy,
-                        person.calendar,
-                        timezone=person.timezone,
-                        first=max(first, near - 9 * _ONE_DAY),
-                        last=min(last, near + 9 * _ONE_DAY),
-                    )
-                )
+        touched[number] |= days_touched_at(people[number], at)
     return [(number, *dates, reason) for number, days in touched.items() for dates in ranges_of(sorted(days))]
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 
 from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.calendars import Calendar, Holiday, group_holidays
+from backend.domain.attendance.day import WorkPunch
 from backend.domain.attendance.engine import EmployeeInput
 from backend.domain.attendance.people import PersonFacts
 from backend.domain.attendance.policies import Policy
@@ -24,6 +25,9 @@ from backend.domain.employees import DayPart
 
 # What a day is touched by: the codes of `attendance_dirty.reason` that come of this module.
 SITE, ROSTER, POLICY, HOLIDAY, LEAVE, EMPLOYMENT = "site", "roster", "policy", "holiday", "leave", "employment"
+
+# Nothing that a punch touches is further away: the rest of a week with a weekly limit, and a day more.
+_NEAR = dt.timedelta(days=9)
 
 Holidays = Mapping[dt.date, tuple[Holiday, ...]]
 
@@ -200,6 +204,27 @@ class Comparer:
             ]
             self._holidays[key] = (old, new), changed
         return self._holidays[key][1]
+
+
+def days_touched_at(person: EmployeeInput, instant: dt.datetime) -> set[dt.date]:
+    """The days of a person that a punch at an instant has a say in, whichever policies are valid around it."""
+    near = instant.date()
+    found: set[dt.date] = set()
+    for begins_on, ends_on, policy in person.policies:
+        first, last = max(begins_on, near - _NEAR), min(ends_on, near + _NEAR)
+        if first <= last:
+            found.update(
+                days_touched_by(
+                    WorkPunch("", instant),
+                    person.shifts,
+                    policy,
+                    person.calendar,
+                    timezone=person.timezone,
+                    first=first,
+                    last=last,
+                )
+            )
+    return found
 
 
 def ranges_of(days: Iterable[dt.date]) -> Iterator[tuple[dt.date, dt.date]]:
