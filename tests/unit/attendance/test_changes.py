@@ -166,11 +166,11 @@ def punch(text: str) -> WorkPunch:
         (punch("9:00"), NINE_TO_FIVE, Policy(), [1]),
         (punch("22:00"), NIGHTS, Policy(), [1]),
         (punch("+1 6:00"), NIGHTS, Policy(), [1]),
-        (punch("+1 6:00"), NIGHTS, Policy(day_rule=DayRule.END), [2]),
+        (punch("+1 6:00"), NIGHTS, Policy(day_rule=DayRule.END), [1, 2]),  # the first one, if it is the last of all
         (punch("+1 6:00"), NIGHTS, Policy(day_rule=DayRule.SPLIT), [1, 2]),
         (punch("3:00"), NINE_TO_FIVE, Policy(), [1]),
         (punch("+1 7:00"), NIGHTS, Policy(), [1, 2]),  # one that follows after the window becomes its duplicate
-        (punch("+6 22:00"), OFFICE_WEEK, Policy(), [6, 7]),  # work on a rest day, which may have begun the day before
+        (punch("+6 22:00"), OFFICE_WEEK, Policy(), [6, 7, 8]),  # work on rest days, which may go on on the next one
         (punch("+6 22:00"), OFFICE_WEEK, Policy(day_rule=DayRule.END), [6, 7, 8]),
         (punch("+3 9:00"), NINE_TO_FIVE, WEEKLY, [4, 5, 6, 7]),
         (Holiday(holiday_on=dt.date(2026, 6, 3), name="day"), NINE_TO_FIVE, Policy(), [3, 4]),
@@ -185,7 +185,7 @@ def punch(text: str) -> WorkPunch:
             [3, 5],
         ),
         (CorrectedPunch(correction=correct(Action.IGNORE, punch_key="p")), NINE_TO_FIVE, Policy(), []),
-        (leave(3, 5), NINE_TO_FIVE, Policy(day_rule=DayRule.SPLIT), [3, 4, 5, 6]),
+        (leave(3, 5), NINE_TO_FIVE, Policy(day_rule=DayRule.SPLIT), [2, 3, 4, 5, 6]),
         (leave(3, 30), NINE_TO_FIVE, Policy(), [3, 4, 5, 6, 7, 8, 9]),
         (DayOverride(key="o", work_on=MONDAY, made_by="Ada", reason="?"), NINE_TO_FIVE, Policy(), [1]),
         (RosterChange(before=NINE_TO_FIVE, after=NINE_TO_FIVE), NINE_TO_FIVE, Policy(), []),
@@ -200,12 +200,27 @@ def test_just_these_days_are_touched(change: Change, shifts: Roster, policy: Pol
     assert expected == [day.day for day in touched]
 
 
-def test_free_work_touches_the_days_beside_it() -> None:
-    """A group may begin on the day before."""
-    touched = days_touched_by(
-        punch("+3 9:00"), FREE, Policy(), Calendar(), timezone=BERLIN, first=MONDAY, last=MONDAY + dt.timedelta(days=8)
-    )
-    assert [3, 4, 5] == [day.day for day in touched]
+def test_free_work_touches_its_week_and_the_next_one() -> None:
+    """Each punch depends on those before it, up to one that begins a shift for certain."""
+    first, last = MONDAY - dt.timedelta(days=60), MONDAY + dt.timedelta(days=60)
+    thursday = punch("+3 9:00")
+    touched = days_touched_by(thursday, FREE, Policy(), Calendar(), timezone=BERLIN, first=first, last=last)
+    assert (dt.date(2026, 5, 31), dt.date(2026, 6, 15)) == (touched[0], touched[-1])
+
+
+def test_between_fixed_shifts_little_is_touched() -> None:
+    """The day of a punch outside of all windows, and what may reach into the next one where it counts."""
+    for rules, expected in ((Policy(), [2]), (Policy(unscheduled_work=True), [2, 3, 4])):
+        touched = days_touched_by(
+            punch("+1 20:00"),
+            NINE_TO_FIVE,
+            rules,
+            Calendar(),
+            timezone=BERLIN,
+            first=MONDAY,
+            last=MONDAY + dt.timedelta(days=8),
+        )
+        assert expected == [day.day for day in touched]
 
 
 # --- many people ------------------------------------------------------------------------------------------------------

@@ -308,5 +308,5 @@ def test_a_week_is_counted_from_its_start_wherever_one_begins_to_ask() -> None:
 
 
 def test_overtime_kinds_are_complete() -> None:
-    """The table above names every kind."""
-    assert {"holiday", "rest_day", "over_schedule", "daily_limit", "weekly_limit"} == set(Overtime)
+    """The tests name every kind."""
+    assert {"holiday", "rest_day", "by_keys", "over_schedule", "daily_limit", "weekly_limit"} == set(Overtime)

@@ -36,7 +36,7 @@ Monday, 2026-06-01: present
     12:00 A break begins here.
     12:20 A break ends here.
     17:30 The last check-out; hours count up to here.
-    17:30:30 The same punch once more, shortly after the one before.
+    17:30:30 The same punch once more; another one close to it counts.
   ! A punch lies outside the windows of every shift."""
     assert expected == explain(compute_day("3:00 9:10 12:00 12:20 17:30 17:30:30", policy=RULES), BERLIN)
 

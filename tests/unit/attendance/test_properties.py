@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+import functools
 import itertools
 import random
 
@@ -14,6 +15,7 @@ from backend.domain.attendance.calendars import Calendar, Employment, Holiday, L
 from backend.domain.attendance.corrections import Action, PunchCorrection
 from backend.domain.attendance.day import AttendanceDay, DayOverride, Fate, WorkPunch
 from backend.domain.attendance.engine import compute_days, punches_needed
+from backend.domain.attendance.grouping import group_freely
 from backend.domain.attendance.pairing import measure
 from backend.domain.attendance.policies import (
     AutoBreak,
@@ -29,7 +31,7 @@ from backend.domain.attendance.policies import (
 from backend.domain.attendance.shifts import FlexibleShift, Roster
 from backend.domain.attendance.touching import Change, CorrectedPunch, RosterChange, days_touched_by
 from backend.domain.attendance.wall_clock import second_at, to_second
-from backend.domain.attendance.windows import drop_duplicates, group_freely, plan_timetable, sort_into
+from backend.domain.attendance.windows import assign, plan_timetable
 from backend.domain.employees import DayPart
 from backend.domain.punches import Direction
 from tests.support.attendance import BERLIN, FREE, LATER, NIGHTS, NINE_TO_FIVE, OFFICE_WEEK, roster, shift
@@ -38,6 +40,9 @@ FIRST = dt.date(2026, 3, 26)  # around the night of a clock change
 LAST = FIRST + dt.timedelta(days=5)
 START = dt.datetime(2026, 3, 25, tzinfo=dt.UTC)
 DAYS = [FIRST + dt.timedelta(days=number) for number in range(6)]
+
+ONE_WEEK = dt.timedelta(days=7)
+ALWAYS = Employment()
 
 SHIFTS = [
     shift("6:00-14:00", "early"),
@@ -74,6 +79,10 @@ policies = st.builds(
     half_day_below_seconds=st.sampled_from([0, 4 * 3600]),
     auto_check_out=st.booleans(),
     auto_check_out_after_seconds=st.sampled_from([0, 4 * 3600]),
+    unscheduled_work=st.booleans(),
+    rounded_lateness=st.booleans(),
+    minimum_time_off_seconds=st.sampled_from([4 * 3600, 3600, 14 * 3600]),
+    maximum_shift_seconds=st.sampled_from([16 * 3600, 24 * 3600]),
     round_in=roundings,
     round_out=roundings,
     round_total=roundings.map(lambda rounding: dataclasses.replace(rounding, window_seconds=None)),
@@ -83,6 +92,7 @@ policies = st.builds(
         in_windows=st.booleans(),
         deductions=st.sampled_from([(), (AutoBreak(after_seconds=14_400, deduct_seconds=1800),)]),
         count_taken=st.booleans(),
+        paid_seconds=st.sampled_from([0, 900]),
     ),
     overtime=st.builds(
         OvertimeRules,
@@ -92,6 +102,7 @@ policies = st.builds(
         weekly_limit_seconds=st.sampled_from([None, 20 * 3600]),
         on_rest_days=st.booleans(),
         on_holidays=st.booleans(),
+        by_keys=st.booleans(),
     ),
 )
 # Mostly at the edges of windows, where things go wrong, and close to one another.
@@ -111,6 +122,34 @@ punch_lists = st.lists(
         for number, (minute, direction) in enumerate(items)
     ]
 )
+# Weeks on end without a long rest, where each punch depends on those before it.
+chains = st.tuples(
+    st.integers(-30 * 24, 0),
+    st.lists(
+        st.tuples(
+            st.sampled_from([7 * 60, 8 * 60, 12 * 60, 12 * 60 + 1, 16 * 60, 16 * 60, 16 * 60 + 1, 5 * 60, 14 * 60, 30]),
+            st.sampled_from([Direction.IN, Direction.OUT, None]),
+        ),
+        min_size=1,
+        max_size=6,
+    ),
+    st.integers(1, 80),
+    st.lists(st.tuples(st.integers(0, 79), st.integers(0, 20)), max_size=3),
+).map(lambda given: make_chain(*given))
+
+
+def make_chain(
+    hour: int, cycle: list[tuple[int, Direction | None]], count: int, odd: list[tuple[int, int]]
+) -> list[WorkPunch]:
+    """Punches in a cycle of gaps, some of them a few minutes later."""
+    found, minute, late = [], hour * 60, dict(odd)
+    for number, (gap, direction) in zip(range(count), itertools.cycle(cycle), strict=False):
+        instant = START + dt.timedelta(minutes=minute + late.get(number, 0))
+        found.append(WorkPunch(f"c{number}", instant, direction))
+        minute += gap
+    return found
+
+
 parts = st.sampled_from(DayPart)
 holidays = st.builds(Holiday, holiday_on=st.sampled_from(DAYS), name=st.just("day"), day_part=parts)
 leaves = st.builds(
@@ -128,6 +167,7 @@ calendars = st.builds(
     st.lists(leaves, max_size=2),
 )
 rosters = st.sampled_from(ROSTERS)
+employments = st.one_of(st.just(ALWAYS), st.sampled_from(DAYS).map(lambda day: Employment(periods=((None, day),))))
 thorough = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
@@ -142,13 +182,14 @@ def compute(
     as_of: dt.datetime = LATER,
     corrections: tuple[PunchCorrection, ...] = (),
     overrides: tuple[DayOverride, ...] = (),
+    employment: Employment = ALWAYS,
 ) -> list[AttendanceDay]:
     return compute_days(
         punches,
         shifts,
         policy,
         calendar or Calendar(),
-        Employment(),
+        employment,
         timezone=BERLIN,
         first=first,
         last=last,
@@ -204,7 +245,7 @@ def test_no_time_is_counted_twice(punches: list[WorkPunch], shifts: Roster, poli
     """The stretches of time of all shifts and groups lie one after another, rounding and automatic check-outs too."""
     slots = plan_timetable(shifts, BERLIN, FIRST, LAST).slots
     events = sorted((to_second(punch.punched_at), punch) for punch in punches)
-    inside, outside = sort_into(slots, drop_duplicates(events, policy.duplicate_seconds)[0])
+    inside, outside, _ = assign(slots, events, policy)
     found = [*zip(slots, inside, strict=True), *group_freely(outside, slots, policy, BERLIN)]
     works = [measure(slot, its_events, policy, is_over=True) for slot, its_events in found]
     for work in works:
@@ -244,14 +285,15 @@ def test_a_day_computed_alone_is_the_same(
 
 
 @thorough
-@given(punch_lists, rosters.filter(lambda item: item is not FREE), policies, st.sampled_from(DAYS))
-def test_a_scheduled_day_needs_only_the_punches_asked_for(
-    punches: list[WorkPunch], shifts: Roster, policy: Policy, day: dt.date
+@given(st.one_of(chains, punch_lists), rosters, policies, calendars, st.sampled_from(DAYS), st.booleans())
+def test_a_day_needs_only_the_punches_asked_for(
+    punches: list[WorkPunch], shifts: Roster, policy: Policy, calendar: Calendar, day: dt.date, by_roster: bool
 ) -> None:
-    """Punches before and after `punches_needed` have no say."""
-    begin, end = punches_needed(policy, BERLIN, day, day)
+    """Punches before and after `punches_needed` have no say, however long one follows on the other."""
+    begin, end = punches_needed(policy, BERLIN, day, day, shifts if by_roster else None)
     some = [punch for punch in punches if begin <= punch.punched_at < end]
-    assert compute(punches, shifts, policy, first=day, last=day) == compute(some, shifts, policy, first=day, last=day)
+    expected = compute(punches, shifts, policy, calendar, first=day, last=day)
+    assert expected == compute(some, shifts, policy, calendar, first=day, last=day)
 
 
 @thorough
@@ -264,14 +306,14 @@ def test_a_day_depends_on_the_punches_in_its_windows_only(
         policy,
         day_rule=DayRule.START,
         overtime=dataclasses.replace(policy.overtime, weekly_limit_seconds=None),
-        duplicate_seconds=0,
+        unscheduled_work=False,
     )
     [whole] = compute(punches, NIGHTS, policy, first=day, last=day)
     [span] = whole.shifts
     inside = [punch for punch in punches if span.opens_at <= punch.punched_at <= span.closes_at]
     [alone] = compute(inside, NIGHTS, policy, first=day, last=day)
-    used = [use for use in whole.punches if use.fate is not Fate.OUTSIDE_WINDOWS]
-    assert list(alone.punches) == used
+    assert list(alone.punches) == [use for use in whole.punches if use.punch in inside]
+    assert {use.fate for use in whole.punches if use.punch not in inside} <= {Fate.OUTSIDE_WINDOWS, Fate.DUPLICATE}
     assert dataclasses.replace(alone, punches=(), anomalies=()) == dataclasses.replace(whole, punches=(), anomalies=())
 
 
@@ -298,35 +340,46 @@ changes = st.one_of(
 )
 
 
-@settings(thorough, max_examples=50)
-@given(punch_lists, rosters, policies, calendars, changes)
+@thorough
+@given(st.one_of(chains, punch_lists), rosters, policies, calendars, changes, employments)
 def test_what_a_change_touches_is_known(
     punches: list[WorkPunch],
     shifts: Roster,
     policy: Policy,
     calendar: Calendar,
     item: WorkPunch | PunchCorrection | Roster | Holiday | Leave | DayOverride,
+    employment: Employment,
 ) -> None:
     """No other day is different after it."""
-    before = compute(punches, shifts, policy, calendar)
+    some_weeks = functools.partial(compute, first=FIRST - 4 * ONE_WEEK, last=LAST + 4 * ONE_WEEK, employment=employment)
+    before = some_weeks(punches, shifts, policy, calendar)
     change: Change
     match item:
         case WorkPunch():
-            change, after = item, compute([*punches, item], shifts, policy, calendar)
+            change, after = item, some_weeks([*punches, item], shifts, policy, calendar)
         case PunchCorrection():
             change = CorrectedPunch(correction=item, punch=punches[0] if punches else None)
-            after = compute(punches, shifts, policy, calendar, corrections=(item,))
+            item = dataclasses.replace(item, punch_key=punches[0].key if punches else "none")
+            after = some_weeks(punches, shifts, policy, calendar, corrections=(item,))
         case Roster():
-            change, after = RosterChange(before=shifts, after=item), compute(punches, item, policy, calendar)
+            change, after = RosterChange(before=shifts, after=item), some_weeks(punches, item, policy, calendar)
         case Holiday():
             both = group_holidays([*(one for days in calendar.holidays.values() for one in days), item])
-            change, after = item, compute(punches, shifts, policy, dataclasses.replace(calendar, holidays=both))
+            change, after = item, some_weeks(punches, shifts, policy, dataclasses.replace(calendar, holidays=both))
         case Leave():
             more = dataclasses.replace(calendar, leaves=(*calendar.leaves, item))
-            change, after = item, compute(punches, shifts, policy, more)
+            change, after = item, some_weeks(punches, shifts, policy, more)
         case DayOverride():
-            change, after = item, compute(punches, shifts, policy, calendar, overrides=(item,))
-    touched = days_touched_by(change, shifts, policy, calendar, timezone=BERLIN, first=FIRST, last=LAST)
+            change, after = item, some_weeks(punches, shifts, policy, calendar, overrides=(item,))
+    touched = days_touched_by(
+        change,
+        shifts,
+        policy,
+        calendar,
+        timezone=BERLIN,
+        first=FIRST - 4 * ONE_WEEK,
+        last=LAST + 4 * ONE_WEEK,
+    )
     different = [old.work_on for old, new in zip(before, after, strict=True) if old != new]
     assert set(different) <= set(touched)
 

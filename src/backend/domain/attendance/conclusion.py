@@ -43,9 +43,10 @@ def conclude(
     closes = draft.closes if draft.spans and draft.closes is not None else _end_of(draft, zone)
     is_final = closes < until
 
-    gross, taken = draft.work_seconds, draft.break_seconds
+    gross, taken, by_keys = draft.work_seconds, draft.break_seconds, draft.overtime_seconds
     deducted = _deduct(gross, taken, policy.breaks) if policy.breaks.deductions else 0
-    worked = gross - deducted
+    paid = min(taken, policy.breaks.paid_seconds)
+    worked = gross + paid - deducted
     rounding = round_seconds(worked, policy.round_total) - worked if policy.round_total.unit_seconds else 0
     worked += rounding
     late, early = draft.late_seconds, draft.early_seconds
@@ -62,7 +63,7 @@ def conclude(
     if override is not None:
         status = override.status or status
         if override.worked_seconds is not None:
-            worked, outside_start, outside_end = override.worked_seconds, 0, 0
+            worked, outside_start, outside_end, by_keys = override.worked_seconds, 0, 0, 0
         late = late if override.late_seconds is None else override.late_seconds
         early = early if override.early_seconds is None else override.early_seconds
 
@@ -74,6 +75,7 @@ def conclude(
         is_rest_day=is_rest_day,
         outside_start=outside_start,
         outside_end=outside_end,
+        by_keys=by_keys,
     )
     if policy.overtime.weekly_limit_seconds is not None:
         add_weekly(overtime, worked, regular_before, policy.overtime.weekly_limit_seconds)
@@ -91,7 +93,7 @@ def conclude(
         last_out_at=None if draft.last_out is None else to_instant(draft.last_out),
         late_seconds=late,
         early_seconds=early,
-        break_seconds=taken,
+        break_seconds=taken - paid,
         away_seconds=draft.away_seconds,
         deducted_seconds=deducted,
         rounding_seconds=rounding,
@@ -166,7 +168,7 @@ def _list_anomalies(
             found.append(Anomaly.WORKED_ON_REST_DAY)
         elif cover.is_full:
             found.append(Anomaly.WORKED_ON_LEAVE)
-        elif draft.missed and is_final and not cover.is_half:
+        elif draft.missed and is_final and not cover.seconds:
             found.append(Anomaly.MISSED_SHIFT)
     if is_too_long:
         found.append(Anomaly.TOO_LONG)

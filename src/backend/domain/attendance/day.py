@@ -65,6 +65,7 @@ class Fate(enum.StrEnum):
     RETURNED = "returned"
     BREAK_START = "break_start"
     BREAK_END = "break_end"
+    TURNED = "turned"
     BETWEEN = "between"
     OPEN_IN = "open_in"
     DUPLICATE = "duplicate"
@@ -88,9 +89,10 @@ _FATES: Mapping[Fate, str] = {
     Fate.RETURNED: "A check-in; hours go on from here.",
     Fate.BREAK_START: "A break begins here.",
     Fate.BREAK_END: "A break ends here.",
+    Fate.TURNED: "Work goes on, and overtime begins or ends here.",
     Fate.BETWEEN: "Lies between the first check-in and the last check-out, and changes nothing: hours count through.",
     Fate.OPEN_IN: "A check-in without a check-out; it counts no hours.",
-    Fate.DUPLICATE: "The same punch once more, shortly after the one before.",
+    Fate.DUPLICATE: "The same punch once more; another one close to it counts.",
     Fate.REPEATED_IN: "A check-in by somebody who is in already; it is ignored.",
     Fate.OUT_WITHOUT_IN: "A check-out by somebody who is not in; it is ignored.",
     Fate.NO_DIRECTION: "Says neither in nor out, and the policy pairs by direction only; it is ignored.",
@@ -168,6 +170,7 @@ class Overtime(enum.StrEnum):
 
     HOLIDAY = "holiday"
     REST_DAY = "rest_day"
+    BY_KEYS = "by_keys"
     OVER_SCHEDULE = "over_schedule"
     DAILY_LIMIT = "daily_limit"
     WEEKLY_LIMIT = "weekly_limit"
@@ -213,7 +216,7 @@ class AttendanceDay:
         last_out_at: the last check-out, as punched or as the policy sets it.
         presence_seconds: from the first check-in to the last check-out, of each shift, after rounding.
         worked_seconds: what counts as work.
-        break_seconds: breaks that were taken.
+        break_seconds: breaks that were taken, without what of them the policy pays.
         away_seconds: gaps that are no break and no work.
         deducted_seconds: breaks that the policy takes off.
         rounding_seconds: what rounding the day's total has added.

@@ -1,7 +1,7 @@
 """Attendance days from punches, a roster, a policy, calendars and employment. Pure: the same in, the same out.
 
-The steps: correct the punches, drop duplicates, sort them into the windows of the shifts (`windows`), pair them
-(`pairing`), put the work on its date (`dating`), and conclude each date here.
+The steps: correct the punches, sort them into the windows of the shifts and drop duplicates (`windows`), group what is
+outside (`grouping`), pair them (`pairing`), put the work on its date (`dating`), and conclude each date (`conclusion`).
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from backend.domain.attendance.calendars import Calendar, Employment
 from backend.domain.attendance.conclusion import conclude
 from backend.domain.attendance.corrections import PunchCorrection, apply_corrections
-from backend.domain.attendance.dating import Draft, file_work
+from backend.domain.attendance.dating import Draft, Ledger
 from backend.domain.attendance.day import (
     Anomaly,
     AttendanceDay,
@@ -24,6 +24,7 @@ from backend.domain.attendance.day import (
     PunchUse,
     WorkPunch,
 )
+from backend.domain.attendance.grouping import dates_that_matter, group_freely
 from backend.domain.attendance.pairing import measure
 from backend.domain.attendance.policies import DayRule, Policy
 from backend.domain.attendance.shifts import Roster
@@ -31,10 +32,8 @@ from backend.domain.attendance.wall_clock import ONE_DAY, date_at, second_at, to
 from backend.domain.attendance.windows import (
     Event,
     Timetable,
-    drop_duplicates,
-    group_freely,
+    assign,
     plan_timetable,
-    sort_into,
 )
 from backend.domain.punches import Direction
 
@@ -75,8 +74,7 @@ def compute_days(
     table = plan_timetable(shifts, timezone, begin, last)
     until = to_second(as_of)
     events, set_aside = _order(punches, corrections, until)
-    events, repeated = drop_duplicates(events, policy.duplicate_seconds)
-    inside, outside = sort_into(table.slots, events)
+    inside, outside, repeated = assign(table.slots, events, policy)
 
     earliest = begin - _SLOT_DAYS_BACK[policy.day_rule] * ONE_DAY
     work = [
@@ -85,14 +83,16 @@ def compute_days(
         if earliest <= slot.work_on <= last and (its_events or employment.covers(slot.work_on))
     ]
     for slot, its_events in group_freely(outside, table.slots, policy, timezone) if outside else ():
-        if _may_be_free(slot.work_on, table, calendar):
+        if policy.unscheduled_work or _may_be_free(slot.work_on, table, calendar):
             work.append((slot, its_events))
         else:
             set_aside.extend((event, Fate.OUTSIDE_WINDOWS) for event in its_events)
+    ledger = Ledger(drafts, policy, timezone, calendar, employment)
     for slot, its_events in work:
         is_over = slot.closes < until
-        measured = measure(slot, its_events, policy, is_over=is_over)
-        file_work(measured, policy, timezone, drafts.get, calendar.cover_on, is_over=is_over)
+        expected = ledger.expected_of(slot) if policy.auto_check_out and slot.span is not None else None
+        ends = None if expected is None else expected[1]
+        ledger.file(measure(slot, its_events, policy, is_over=is_over, expected_end=ends), is_over=is_over)
     if set_aside or repeated:
         _list_unused(drafts, set_aside, repeated, timezone)
     days = _conclude(drafts.values(), table, policy, calendar, overrides, zone=timezone, until=until)
@@ -144,16 +144,28 @@ def compute_people(
 
 
 def punches_needed(
-    policy: Policy, timezone: dt.tzinfo, first: dt.date, last: dt.date
+    policy: Policy, timezone: dt.tzinfo, first: dt.date, last: dt.date, shifts: Roster | None = None
 ) -> tuple[dt.datetime, dt.datetime]:
-    """From when to when (exclusive) punches can have a say in the days from `first` to `last`.
+    """From when to when (exclusive) punches can have a say in the days from `first` to `last`; others change nothing.
 
-    Shifts need the day before and the day after. Work without a schedule is grouped from its beginning: three days
-    give it a gap to begin at.
+    Shifts need the day before and two days after. Work without a schedule is grouped from a punch that begins a shift
+    for certain, which can be a week further away (`grouping`).
+
+    Args:
+        shifts: the schedule, if it is known: fixed shifts make the time shorter.
     """
-    begin = second_at(timezone, _week_start(first, policy) - 3 * ONE_DAY, 0)
-    end = second_at(timezone, last + 3 * ONE_DAY, 0)
-    return to_instant(begin), to_instant(end)
+    begin = _week_start(first, policy) - ONE_DAY  # what began on the day before can reach into the first one
+    earliest, latest = dates_that_matter(begin, last)
+    if shifts is not None:
+        # Nothing is grouped across a fixed shift.
+        near = 2 * policy.duplicate_seconds
+        opens, closes = second_at(timezone, begin, 0), second_at(timezone, last + ONE_DAY, 0)
+        slots = plan_timetable(shifts, timezone, earliest, latest).slots
+        before = [slot.closes for slot in slots if slot.closes < opens]
+        after = [slot.opens for slot in slots if slot.opens > closes and slot.work_on > last]
+        earliest = max([earliest, *(date_at(timezone, second - near) for second in before[-1:])])
+        latest = min([latest, *(date_at(timezone, second + near) for second in after[:1])])
+    return to_instant(second_at(timezone, earliest, 0)), to_instant(second_at(timezone, latest + ONE_DAY, 0))
 
 
 def _week_start(day: dt.date, policy: Policy) -> dt.date:

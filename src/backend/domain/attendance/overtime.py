@@ -16,6 +16,7 @@ def split_overtime(
     is_rest_day: bool,
     outside_start: int = 0,
     outside_end: int = 0,
+    by_keys: int = 0,
 ) -> dict[Overtime, int]:
     """The overtime of a day, as far as the day alone tells it. No second is in two kinds.
 
@@ -23,6 +24,7 @@ def split_overtime(
         expected: what was to be worked; None: there is no schedule.
         outside_start: work before the start of the shift, which counts only above the tolerance.
         outside_end: the same after its end.
+        by_keys: of the work, what was punched as overtime.
     """
     if worked <= 0:
         return {}
@@ -31,6 +33,9 @@ def split_overtime(
     if is_rest_day and rules.on_rest_days:
         return {Overtime.REST_DAY: worked}
     found: dict[Overtime, int] = {}
+    if by_keys > 0:
+        found[Overtime.BY_KEYS] = min(by_keys, worked)
+        worked -= found[Overtime.BY_KEYS]
     over_day = max(0, worked - rules.daily_limit_seconds) if rules.daily_limit_seconds is not None else 0
     over_schedule = 0
     half_holiday = cover.takes_holiday and rules.on_holidays

@@ -21,6 +21,7 @@ class Kind(enum.Enum):
     """What a stretch of time is."""
 
     WORK = enum.auto()
+    OVERTIME = enum.auto()  # work that was punched as overtime, where that is a kind of its own
     BREAK = enum.auto()
     AWAY = enum.auto()
 
@@ -28,7 +29,7 @@ class Kind(enum.Enum):
 Tile = tuple[int, int, Kind]
 """From, to, and what it is."""
 
-WORK, BREAK, AWAY = Kind.WORK, Kind.BREAK, Kind.AWAY
+WORK, OVERTIME, BREAK, AWAY = Kind.WORK, Kind.OVERTIME, Kind.BREAK, Kind.AWAY
 _OPEN_IN, _BETWEEN = Fate.OPEN_IN, Fate.BETWEEN
 
 
@@ -54,12 +55,15 @@ class Work:
         self.is_open = False
 
 
-def measure(slot: Slot, events: Sequence[Event], policy: Policy, *, is_over: bool) -> Work:
+def measure(
+    slot: Slot, events: Sequence[Event], policy: Policy, *, is_over: bool, expected_end: int | None = None
+) -> Work:
     """What the punches of a slot come to.
 
     Args:
         events: ascending, without duplicates.
         is_over: whether no more punches can come; only then is one missing.
+        expected_end: the second at which the policy checks somebody out; None: at the end of the shift.
     """
     work = Work(slot)
     if not events:
@@ -69,13 +73,14 @@ def measure(slot: Slot, events: Sequence[Event], policy: Policy, *, is_over: boo
         pairs, open_in = _pair_alternating(len(events), policy.hours)
         misses_out = len(events) % 2 == 1
     else:
-        pairs, open_in = _pair_by_direction(events, fates, policy.hours)
+        pairs, open_in = _pair_by_direction(events, fates, policy)
         misses_out = open_in is not None
         _note_ignored(work, events, fates)
     timed: Sequence[Event] = events
     if misses_out and is_over:
         work.anomalies.append(Anomaly.MISSING_OUT)
-        if open_in is not None and (leaves := _find_auto_check_out(slot, events[open_in][0], policy)) is not None:
+        ends = slot.ends if expected_end is None else expected_end
+        if open_in is not None and (leaves := _find_auto_check_out(slot, events[open_in][0], ends, policy)) is not None:
             work.anomalies.append(Anomaly.AUTO_CHECKED_OUT)
             pairs.append((open_in, len(events)))
             timed = [*events, (leaves, events[open_in][1])]  # a time at which there was no punch
@@ -103,8 +108,9 @@ def _pair_alternating(count: int, hours: Hours) -> tuple[Pairs, int | None]:
     return pairs, count - 1
 
 
-def _pair_by_direction(events: Sequence[Event], fates: list[Fate], hours: Hours) -> tuple[Pairs, int | None]:
+def _pair_by_direction(events: Sequence[Event], fates: list[Fate], policy: Policy) -> tuple[Pairs, int | None]:
     pairs: Pairs = []
+    turns = Direction.OVERTIME_IN if policy.overtime.by_keys else None
     open_in: int | None = None
     for index, (_, punch) in enumerate(events):
         if punch.direction is None:
@@ -112,13 +118,20 @@ def _pair_by_direction(events: Sequence[Event], fates: list[Fate], hours: Hours)
         elif punch.direction in INS:
             if open_in is None:
                 open_in = index
+            elif punch.direction is turns and events[open_in][1].direction is not turns:
+                pairs.append((open_in, index))
+                open_in = index
             else:
                 fates[index] = Fate.REPEATED_IN
         elif open_in is not None:
             pairs.append((open_in, index))
             open_in = None
-        elif pairs and hours is Hours.FIRST_TO_LAST:
-            pairs[-1] = (pairs[-1][0], index)  # the last out counts
+        elif pairs and policy.hours is Hours.FIRST_TO_LAST:  # the last out counts
+            begins, ends = pairs[-1]
+            if turns and events[begins][1].direction is turns and punch.direction is not Direction.OVERTIME_OUT:
+                pairs.append((ends, index))  # but not as overtime
+            else:
+                pairs[-1] = (begins, index)
         else:
             fates[index] = Fate.OUT_WITHOUT_IN
     return pairs, open_in
@@ -139,22 +152,33 @@ def _lay_tiles(work: Work, events: Sequence[Event], pairs: Pairs, fates: list[Fa
     is_set = Anomaly.AUTO_CHECKED_OUT in work.anomalies  # by the policy, which does not round its own time
     starts, ends = _round_ends(work.slot, events, pairs, policy, is_set=is_set)
     counts_through = policy.hours is Hours.FIRST_TO_LAST
-    tiles, since = work.tiles, starts
+    tiles, since, kind = work.tiles, starts, _kind_from(events[pairs[0][0]], WORK, policy)
     for (_, leaves), (returns, _) in itertools.pairwise(pairs):
         gap_start, gap_end = events[leaves][0], events[returns][0]
-        if _is_break(work.slot, events[leaves], events[returns], policy):
-            fates[leaves], fates[returns] = Fate.BREAK_START, Fate.BREAK_END
-            kind = BREAK
-        elif counts_through:
+        goes_on, gap = _kind_from(events[returns], kind, policy), WORK
+        if leaves == returns:
+            fates[returns] = Fate.TURNED
+        elif _is_break(work.slot, events[leaves], events[returns], policy):
+            fates[leaves], fates[returns], gap = Fate.BREAK_START, Fate.BREAK_END, BREAK
+        elif not counts_through:
+            fates[leaves], fates[returns], gap = Fate.LEFT, Fate.RETURNED, AWAY
+        elif goes_on is kind:
             continue
-        else:
-            fates[leaves], fates[returns] = Fate.LEFT, Fate.RETURNED
-            kind = AWAY
-        tiles.append((since, gap_start, WORK))
-        tiles.append((gap_start, gap_end, kind))
-        since = gap_end
-    tiles.append((since, ends, WORK))
+        tiles.append((since, gap_start, kind))
+        tiles.append((gap_start, gap_end, gap))
+        since, kind = gap_end, goes_on
+    tiles.append((since, ends, kind))
     fates[pairs[0][0]], fates[pairs[-1][1]] = Fate.CHECK_IN, Fate.CHECK_OUT
+
+
+def _kind_from(event: Event, before: Kind, policy: Policy) -> Kind:
+    """What kind of work begins with a punch; after a break it is what it was before."""
+    direction = event[1].direction
+    if not policy.overtime.by_keys:
+        return WORK
+    if direction is Direction.BREAK_END:
+        return before
+    return OVERTIME if direction is Direction.OVERTIME_IN else WORK
 
 
 def _round_ends(slot: Slot, events: Sequence[Event], pairs: Pairs, policy: Policy, *, is_set: bool) -> tuple[int, int]:
@@ -185,10 +209,10 @@ def _is_break(slot: Slot, leaving: Event, returning: Event, policy: Policy) -> b
     return (rules.min_gap_seconds or 0) <= gap and (rules.max_gap_seconds is None or gap <= rules.max_gap_seconds)
 
 
-def _find_auto_check_out(slot: Slot, came_in: int, policy: Policy) -> int | None:
+def _find_auto_check_out(slot: Slot, came_in: int, ends: int, policy: Policy) -> int | None:
     """When the policy checks somebody out who came in and never left; None: not at all."""
     if slot.span is not None:
-        leaves = slot.ends if policy.auto_check_out else came_in
+        leaves = ends if policy.auto_check_out else came_in
     else:
         leaves = min(came_in + policy.auto_check_out_after_seconds, slot.closes)
     return leaves if leaves > came_in else None

@@ -59,7 +59,8 @@ class Rounding:
         grace_seconds: how far into a unit a time may be, seen from where it is not rounded to, and still go there: with
             15 minutes up and a grace of 5, 9:05 becomes 9:00 and 9:06 becomes 9:15.
         window_seconds: only punches that are as near as this to the scheduled time are changed; without a unit they
-            become the scheduled time. None: all punches are rounded. It has no meaning for a day's total.
+            become the scheduled time: those before it with `CEIL`, those after it with `FLOOR`, both with `NEAREST`.
+            None: all punches are rounded. It has no meaning for a day's total.
     """
 
     unit_seconds: int = 0
@@ -93,6 +94,7 @@ class BreakRules:
     Attributes:
         deductions: of those whose `after_seconds` are reached, the longest counts.
         count_taken: whether breaks that were taken count towards the deduction, which then tops them up.
+        paid_seconds: so much of the breaks that were taken counts as work.
     """
 
     min_gap_seconds: int | None = None
@@ -100,6 +102,7 @@ class BreakRules:
     in_windows: bool = False
     deductions: tuple[AutoBreak, ...] = ()
     count_taken: bool = False
+    paid_seconds: int = 0
 
     @property
     def detects(self) -> bool:
@@ -120,6 +123,8 @@ class OvertimeRules:
         week_starts_on: 0 is Monday.
         on_rest_days: everything that is worked on one.
         on_holidays: everything that is worked on a full holiday, and what is over the schedule on half of one.
+        by_keys: on other days, what is worked from a punch with the key for overtime on. With `Pairing.BY_DIRECTION`
+            that key is no second check-in, but the end of plain work.
     """
 
     over_schedule: bool = False
@@ -130,6 +135,7 @@ class OvertimeRules:
     week_starts_on: int = 0
     on_rest_days: bool = False
     on_holidays: bool = False
+    by_keys: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,10 +149,14 @@ class Policy:
         absent_below_seconds: who has worked less is absent; 0: that rule is off. Half of it counts on half a day.
         half_day_below_seconds: who has worked less has a half day; 0: that rule is off.
         minimum_time_off_seconds: without a schedule, a check-in this long after a check-out begins a new shift.
-        maximum_shift_seconds: without a schedule, a punch later than this after the first one begins a new shift.
+        maximum_shift_seconds: without a schedule, a punch later than this after the first one begins a new shift. Which
+            punches begin one besides is told by `grouping`.
         auto_check_out: who did not check out of a scheduled shift is checked out at its end.
         auto_check_out_after_seconds: who did not check out without a schedule is checked out this long after the
             check-in; 0: is not.
+        unscheduled_work: punches outside the windows of a shift are work of their own on every day, and not only on
+            days without a shift and holidays.
+        rounded_lateness: late and early are judged by the rounded punch, and not by the punch itself.
         round_in: the first check-in of a shift.
         round_out: the last check-out of a shift.
         round_total: the worked time of the day.
@@ -168,6 +178,8 @@ class Policy:
     maximum_shift_seconds: int = 16 * HOUR
     auto_check_out: bool = False
     auto_check_out_after_seconds: int = 0
+    unscheduled_work: bool = False
+    rounded_lateness: bool = False
     round_in: Rounding = Rounding()
     round_out: Rounding = Rounding()
     round_total: Rounding = Rounding()
@@ -192,6 +204,7 @@ class Policy:
             "after_tolerance_seconds": overtime.after_tolerance_seconds,
             "min_gap_seconds": breaks.min_gap_seconds or 0,
             "max_gap_seconds": breaks.max_gap_seconds or 0,
+            "paid_seconds": breaks.paid_seconds,
             "daily_limit_seconds": overtime.daily_limit_seconds or 0,
             "weekly_limit_seconds": overtime.weekly_limit_seconds or 0,
         }

@@ -28,5 +28,6 @@ def round_punch(second: int, rounding: Rounding, *, midnight: int, scheduled: in
         if scheduled is None or abs(second - scheduled) > rounding.window_seconds:
             return second
         if not rounding.unit_seconds:
-            return scheduled
+            stays = RoundingMode.FLOOR if second < scheduled else RoundingMode.CEIL
+            return second if rounding.mode is stays else scheduled
     return midnight + round_seconds(second - midnight, rounding)

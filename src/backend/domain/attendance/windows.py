@@ -1,22 +1,26 @@
-"""Which shift a punch belongs to: the windows of the shifts in time, and groups of punches without a shift. Pure."""
+"""Which shift a punch belongs to: the windows of the shifts in time, and which punches are one. Pure."""
 
 from __future__ import annotations
 
+import bisect
 import datetime as dt
 import functools
-from collections.abc import Sequence
+import itertools
+import operator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
 from backend.domain.attendance.day import ShiftSpan, WorkPunch
 from backend.domain.attendance.policies import Pairing, Policy
 from backend.domain.attendance.shifts import DayPlan, Roster, ShiftTimes
-from backend.domain.attendance.wall_clock import ONE_DAY, date_at, second_at, to_instant
+from backend.domain.attendance.wall_clock import ONE_DAY, second_at, to_instant
 from backend.domain.punches import Direction
 
 Event = tuple[int, WorkPunch]
 """The second of a punch, and the punch."""
 
+_second_of = operator.itemgetter(0)
 INS = frozenset({Direction.IN, Direction.BREAK_END, Direction.OVERTIME_IN})
 
 
@@ -28,6 +32,7 @@ class Slot(NamedTuple):
         opens: punches from here on belong to it, unless they belong to the one before.
         closes: inclusive.
         net_seconds: the scheduled working time.
+        before_seconds: that of the shifts of the date that start earlier, and `day_seconds` that of all of them.
         break_windows: from and to.
     """
 
@@ -39,6 +44,8 @@ class Slot(NamedTuple):
     midnight: int
     span: ShiftSpan | None = None
     net_seconds: int = 0
+    before_seconds: int = 0
+    day_seconds: int = 0
     break_windows: tuple[tuple[int, int], ...] = ()
 
 
@@ -65,10 +72,19 @@ def plan_timetable(roster: Roster, zone: dt.tzinfo, first: dt.date, last: dt.dat
     day = first - 2 * ONE_DAY
     while day <= last + 2 * ONE_DAY:
         plan = plans[day] = roster.plan_on(day)
-        found.extend(_place(zone, day, code, times) for code, times in plan.shifts)
+        placed = [_place(zone, day, code, times) for code, times in plan.shifts]
+        found.extend(placed if len(placed) < 2 else _share_day(placed))
         day += ONE_DAY
     found.sort(key=lambda slot: (slot.starts, slot.ends))
     return Timetable(plans=plans, slots=tuple(_part(found)))
+
+
+def _share_day(slots: Sequence[Slot]) -> Iterator[Slot]:
+    """Several shifts of one date, each with its place in the working time of the date."""
+    before, whole = 0, sum(slot.net_seconds for slot in slots)
+    for slot in sorted(slots, key=lambda slot: slot.starts):
+        yield slot._replace(before_seconds=before, day_seconds=whole)
+        before += slot.net_seconds
 
 
 # Rosters differ, shifts on a date seldom do.
@@ -85,7 +101,8 @@ def _place(zone: dt.tzinfo, day: dt.date, code: str, times: ShiftTimes) -> Slot:
         closes=closes,
         midnight=second_at(zone, day, 0),
         span=ShiftSpan(code, to_instant(starts), to_instant(ends), to_instant(opens), to_instant(closes)),
-        net_seconds=max(ends - starts - times.unpaid_break_seconds, 0),
+        net_seconds=(net := max(ends - starts - times.unpaid_break_seconds, 0)),
+        day_seconds=net,
         break_windows=tuple(
             (second_at(zone, day, opens), second_at(zone, day, closes)) for opens, closes in times.dial_break_windows()
         ),
@@ -112,22 +129,33 @@ def _with_window(slot: Slot, opens: int, closes: int) -> Slot:
     return slot._replace(opens=opens, closes=closes, span=span)
 
 
-def drop_duplicates(events: Sequence[Event], seconds: int) -> tuple[list[Event], list[tuple[Event, WorkPunch]]]:
+def drop_duplicates(
+    events: Sequence[Event], seconds: int, *, by_direction: bool = False
+) -> tuple[list[Event], list[tuple[Event, WorkPunch]]]:
     """The punches that count, and those that repeat one, each with the one that it repeats.
 
     Args:
         events: ascending.
-        seconds: how long after a punch that counts another one is the same, inclusive.
+        seconds: how long after a punch another one is the same, inclusive. The first one counts.
+        by_direction: of punches that are one and contradict each other, the last word counts: somebody has pressed the
+            wrong key, and then the right one.
     """
     kept: list[Event] = []
-    repeated: list[tuple[Event, WorkPunch]] = []
+    followers: dict[int, list[Event]] = {}
     latest = None
     for event in events:
         if latest is not None and event[0] - latest <= seconds:
-            repeated.append((event, kept[-1][1]))
+            followers.setdefault(len(kept) - 1, []).append(event)
         else:
             kept.append(event)
             latest = event[0]
+    repeated: list[tuple[Event, WorkPunch]] = []
+    for number, others in followers.items():
+        same = [kept[number], *others]
+        said = [event[1].direction for event in same if event[1].direction is not None] if by_direction else []
+        counts = next(event for event in same if not said or event[1].direction is said[-1])
+        kept[number] = counts
+        repeated.extend((event, counts[1]) for event in same if event is not counts)
     return kept, repeated
 
 
@@ -150,62 +178,51 @@ def sort_into(slots: Sequence[Slot], events: Sequence[Event]) -> tuple[list[list
     return inside, outside
 
 
-def group_freely(
-    outside: Sequence[tuple[int, Event]], slots: Sequence[Slot], policy: Policy, zone: dt.tzinfo
-) -> list[tuple[Slot, list[Event]]]:
-    """The punches outside of all windows as shifts of their own.
-
-    A new one begins after the minimum time off, when the maximum length is over, and where a scheduled shift lies
-    between.
-    """
-    groups: list[_Group] = []
-    by_direction = policy.pairing is Pairing.BY_DIRECTION
-    for place, event in outside:
-        second, punch = event
-        group = groups[-1] if groups else None
-        comes_in = punch.direction in INS if by_direction else group is None or not group.is_in
-        if (
-            group is None
-            or group.place != place
-            or second - group.events[0][0] > policy.maximum_shift_seconds
-            or (comes_in and second - group.events[-1][0] >= policy.minimum_time_off_seconds)
-        ):
-            groups.append(_Group(place, event, is_in=comes_in if by_direction else True))
-        else:
-            group.events.append(event)
-            group.is_in = comes_in
-    return [(_frame(groups, number, slots, policy, zone), group.events) for number, group in enumerate(groups)]
-
-
-class _Group:
-    """Punches without a shift.
+class Assigned(NamedTuple):
+    """Where punches are.
 
     Attributes:
-        place: how many slots are before it.
-        is_in: whether the person is in after the last punch.
+        inside: those of each slot.
+        outside: those in no window, each with the number of slots that are before it.
+        repeated: those that repeat another one, with that one.
     """
 
-    __slots__ = ("events", "is_in", "place")
-
-    def __init__(self, place: int, event: Event, *, is_in: bool) -> None:
-        self.place = place
-        self.events = [event]
-        self.is_in = is_in
+    inside: list[list[Event]]
+    outside: list[tuple[int, Event]]
+    repeated: list[tuple[Event, WorkPunch]]
 
 
-def _frame(groups: Sequence[_Group], number: int, slots: Sequence[Slot], policy: Policy, zone: dt.tzinfo) -> Slot:
-    """A group as a slot. Its window reaches half-way to the groups and windows beside it, and as far as it may grow."""
-    group = groups[number]
-    place, starts, ends = group.place, group.events[0][0], group.events[-1][0]
-    opens = starts - policy.minimum_time_off_seconds
-    closes = starts + policy.maximum_shift_seconds if group.is_in else ends + policy.minimum_time_off_seconds
-    if number:
-        opens = max(opens, (groups[number - 1].events[-1][0] + starts + 1) // 2)
-    if number + 1 < len(groups):
-        closes = min(closes, (ends + groups[number + 1].events[0][0]) // 2)
-    if place:
-        opens = max(opens, slots[place - 1].closes)
-    if place < len(slots):
-        closes = min(closes, max(slots[place].opens, ends))
-    day = date_at(zone, starts)
-    return Slot(work_on=day, starts=starts, ends=ends, opens=opens, closes=closes, midnight=second_at(zone, day, 0))
+def assign(slots: Sequence[Slot], events: Sequence[Event], policy: Policy) -> Assigned:
+    """Sort the punches into windows and drop those that repeat another.
+
+    One outside of all windows never takes the place of one inside, so that a shift is a matter of its own punches.
+    """
+    seconds, by_direction = policy.duplicate_seconds, policy.pairing is Pairing.BY_DIRECTION
+    inside, outside = sort_into(slots, events)
+    within = list(itertools.chain.from_iterable(inside)) if outside else events
+    kept, repeated = drop_duplicates(within, seconds, by_direction=by_direction)
+    if repeated:
+        inside, _ = sort_into(slots, kept)
+    if outside:
+        far = []
+        for _, event in outside:
+            near = _find_near(kept, event[0], seconds)
+            if near is None:
+                far.append(event)
+            else:
+                repeated.append((event, near))
+        alone, again = drop_duplicates(far, seconds, by_direction=by_direction)
+        repeated.extend(again)
+        if len(alone) < len(outside):
+            _, outside = sort_into(slots, alone)
+    return Assigned(inside, outside, repeated)
+
+
+def _find_near(kept: Sequence[Event], second: int, seconds: int) -> WorkPunch | None:
+    """The punch that counts within some seconds of an instant; the one before goes first."""
+    place = bisect.bisect_right(kept, second, key=_second_of)
+    if place and second - kept[place - 1][0] <= seconds:
+        return kept[place - 1][1]
+    if place < len(kept) and kept[place][0] - second <= seconds:
+        return kept[place][1]
+    return None
