@@ -38,7 +38,7 @@ from backend.domain.attendance.rules import DEFAULT_CODE, AttendanceRules, Site
 from backend.domain.attendance.shifts import FlexibleShift, Pattern, Shift, ShiftTimes
 from backend.errors import ConfigurationError
 
-TABLE_OF_ASSIGNMENTS = "the table of assignments"
+_ELSEWHERE = "beside the file"
 _Made = TypeVar("_Made")
 _A_MONDAY = dt.date(2001, 1, 1)
 _HINTS = {
@@ -174,6 +174,8 @@ class _Reading:
                 maximum_shift_seconds=table.maximum_shift,
                 auto_check_out=table.auto_check_out,
                 auto_check_out_after_seconds=table.auto_check_out_after,
+                unscheduled_work=table.unscheduled_work,
+                rounded_lateness=table.rounded_lateness,
                 round_in=_rounding(table.round_in),
                 round_out=_rounding(table.round_out),
                 round_total=_rounding(table.round_total),
@@ -185,6 +187,7 @@ class _Reading:
                         AutoBreak(after_seconds=item.after, deduct_seconds=item.deduct) for item in breaks.deductions
                     ),
                     count_taken=breaks.count_taken,
+                    paid_seconds=breaks.paid,
                 ),
                 overtime=OvertimeRules(
                     over_schedule=overtime.over_schedule,
@@ -195,6 +198,7 @@ class _Reading:
                     week_starts_on=WEEKDAYS.index(overtime.week_starts_on),
                     on_rest_days=overtime.on_rest_days,
                     on_holidays=overtime.on_holidays,
+                    by_keys=overtime.by_keys,
                 ),
             )
         except ConfigurationError as error:
@@ -363,11 +367,11 @@ class _Reading:
         tables = self.tables
         policies = {DEFAULT_CODE, *tables.policies}
         told: set[tuple[KeyPath, str | None, str | None]] = set()
-        for path, item in (*own, *(((TABLE_OF_ASSIGNMENTS,), item) for item in more)):
+        for path, item in (*own, *(((_ELSEWHERE,), item) for item in more)):
             if (key := (path, item.pattern, item.policy)) in told:
                 continue
             told.add(key)
-            who = f"assignment of {item}: " if path == (TABLE_OF_ASSIGNMENTS,) else ""
+            who = f"assignment of {item}: " if path == (_ELSEWHERE,) else ""
             if item.pattern and item.pattern not in tables.patterns:
                 self._miss((*path, "pattern"), "pattern", item.pattern, tables.patterns, who)
             if item.policy is not None and item.policy not in policies:
@@ -386,7 +390,7 @@ class _Reading:
         policies: Mapping[str, Policy],
     ) -> Assignments | None:
         """All assignments together; where they cannot be, what is wrong with each target."""
-        items = [*own, *(((TABLE_OF_ASSIGNMENTS,), item) for item in more)]
+        items = [*own, *(((_ELSEWHERE,), item) for item in more)]
         try:
             return Assignments((item for _, item in items), patterns, shifts, policies)
         except ConfigurationError:

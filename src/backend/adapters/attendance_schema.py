@@ -177,7 +177,8 @@ class RoundingTable(Table):
     window: _Duration | None = Field(
         None,
         description="Only punches as near as this to the scheduled time are changed; without a unit they become the "
-        "scheduled time. Not for round_total.",
+        "scheduled time: those before it with `ceil`, those after it with `floor`, both with `nearest`. Not for "
+        "round_total.",
     )
 
 
@@ -202,6 +203,7 @@ class BreaksTable(Table):
     count_taken: bool = Field(
         _BREAKS.count_taken, description="Breaks that were taken count towards the deduction, which then tops them up."
     )
+    paid: _Duration = Field(_BREAKS.paid_seconds, description="So much of the breaks that were taken counts as work.")
 
 
 class OvertimeTable(Table):
@@ -219,6 +221,11 @@ class OvertimeTable(Table):
     on_holidays: bool = Field(
         _OVERTIME.on_holidays,
         description="Everything that is worked on a holiday, and what is over the schedule on half of one.",
+    )
+    by_keys: bool = Field(
+        _OVERTIME.by_keys,
+        description="On other days, what is worked from a punch with the key for overtime on. With pairing by direction "
+        "that key is no second check-in, but the end of plain work.",
     )
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import ColumnElement, func, select
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import InstrumentedAttribute
 
 from backend.adapters.attendance_marks import to_assignment
 from backend.db.database import Database
@@ -71,7 +72,7 @@ class TargetStore:
             )
 
 
-async def _find(session: AsyncSession, column: ColumnElement[str], wanted: Iterable[str]) -> frozenset[str]:
+async def _find(session: AsyncSession, column: InstrumentedAttribute[str], wanted: Iterable[str]) -> frozenset[str]:
     keys: Sequence[str] = sorted(wanted)
     found: set[str] = set()
     for start in range(0, len(keys), _KEYS_PER_READ):

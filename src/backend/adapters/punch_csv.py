@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from backend.adapters.csv_table import CsvColumns, CsvReading, read_csv_rows
 from backend.adapters.toml_problems import did_you_mean
@@ -12,6 +13,8 @@ from backend.domain.attendance.day import WorkPunch
 from backend.domain.punches import Direction
 
 EMPLOYEE_ALIASES = ("employee", "employee_id", "employee_number", "emp_no", "emp_code", "user_id", "badge_number")
+FIRST_YEAR, LAST_YEAR = 1970, 2199
+_Day = TypeVar("_Day", bound=dt.date)
 COLUMNS = CsvColumns(
     what="a file of punches",
     names={
@@ -87,12 +90,24 @@ def read_instant(text: str, zone: dt.tzinfo) -> dt.datetime:
         instant = dt.datetime.fromisoformat(text)
         if ":" not in text and "T" not in text:
             raise ValueError
+        check_year(instant)
         return (instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)).astimezone(dt.UTC)
     except (ValueError, OverflowError):
         raise ValueError(
             f"{text!r} is no time; write it as 2026-03-31T08:00:00+02:00, 2026-03-31T06:00:00Z or (by the clock of the "
             "place) 2026-03-31 08:00"
         ) from None
+
+
+def check_year(day: _Day) -> _Day:
+    """The day, where its year is one that attendance is computed for.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not FIRST_YEAR <= day.year <= LAST_YEAR:
+        raise ValueError(f"the year {day.year} is not between {FIRST_YEAR} and {LAST_YEAR}")
+    return day
 
 
 def _read_direction(text: str) -> Direction | None:

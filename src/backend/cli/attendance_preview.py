@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # A punch of a clock that is years wrong is not to make years of days.
 _MOST_DAYS_UNASKED = 400
+_MOST_DAYS = 3660
 _SHOWN_PROBLEMS = 20
 
 
@@ -202,6 +203,8 @@ def _choose_dates(
             )
     if last < first:
         raise typer.BadParameter(f"The last day ({last}) is before the first one ({first}).")
+    if (last - first).days >= _MOST_DAYS:
+        raise typer.BadParameter(f"From {first} to {last} are more than {_MOST_DAYS} days; ask for fewer at a time.")
     return first, last
 
 
@@ -215,8 +218,10 @@ def _make_setup(policy: Path, rules: AttendanceRules, first: dt.date, last: dt.d
 
 
 def _read_date(option: str, text: str | None) -> dt.date | None:
+    from backend.adapters.punch_csv import check_year
+
     try:
-        return None if text is None else dt.date.fromisoformat(text)
+        return None if text is None else check_year(dt.date.fromisoformat(text))
     except ValueError:
         raise typer.BadParameter(f"{option}: {text!r} is no date; write it as 2026-03-31.") from None
 
@@ -252,7 +257,7 @@ def _render(output: Console, people: Iterable[PreviewedPerson], *, explain: bool
         output.print(Text(f"{person.employee_no}, {person.site} ({person.timezone})", style="bold"))
         if explain:
             for day, _ in person.days:
-                output.print(Text(explain_day(day, person.timezone)))
+                output.print(Text(f"{explain_day(day, person.timezone)}\n"))
         elif person.days:
             output.print(days_table([day for day, _ in person.days], person.timezone))
         output.print(Text(_sum_up(person)))
@@ -288,8 +293,8 @@ def days_table(days: Sequence[AttendanceDay], timezone: dt.tzinfo) -> Any:
     ]
     sums = (spent(sum(getattr(day, name) for day in days)) for name in columns)
     rows.append(("together", "", "", "", "", *sums, ""))
-    titles = ("DAY", "SHIFT", "STATUS", "IN", "OUT", "WORKED", "BREAK", "LATE", "EARLY", "OVERTIME", "LOOK AT")
-    return table(titles, rows)
+    titles = ("DAY", "SHIFT", "STATUS", "IN", "OUT", "WORKED", "BREAK", "LATE", "EARLY", "OVERTIME")
+    return table([*titles, ("LOOK AT", {"no_wrap": False, "overflow": "fold"})], rows)
 
 
 def _sum_up(person: PreviewedPerson) -> str:
@@ -297,7 +302,7 @@ def _sum_up(person: PreviewedPerson) -> str:
     for day, _ in person.days:
         counts[day.status.value] = counts.get(day.status.value, 0) + 1
     words = [f"{count} {status.replace('_', ' ')}" for status, count in counts.items()]
-    return f"{len(person.days)} days: {', '.join(words)}" if words else "No days of employment."
+    return f"{_count(len(person.days), 'day')}: {', '.join(words)}" if words else "No days of employment."
 
 
 def _tell_rest(reading: CsvReading, unknown: Mapping[str, int], people: Iterable[PreviewedPerson]) -> None:
@@ -307,11 +312,16 @@ def _tell_rest(reading: CsvReading, unknown: Mapping[str, int], people: Iterable
     if len(reading.problems) > _SHOWN_PROBLEMS:
         note(f"... and {len(reading.problems) - _SHOWN_PROBLEMS} lines more; --json lists them all.")
     if reading.problems:
-        note(f"{len(reading.problems)} of {reading.rows} lines could not be read; the others are computed.")
+        note(f"{len(reading.problems)} of {_count(reading.rows, 'line')} could not be read; the others are computed.")
     if unknown:
         names = ", ".join([*unknown][:_SHOWN_PROBLEMS]) + (", ..." if len(unknown) > _SHOWN_PROBLEMS else "")
-        note(f"{sum(unknown.values())} punches are of people whom the file of employment does not have: {names}.")
+        count = _count(sum(unknown.values()), "punch", "punches")
+        note(f"{count} of people whom the file of employment does not have: {names}.")
     if unused := sum(person.unused for person in people):
-        note(f"{unused} punches lie outside of these days.")
+        note(f"{_count(unused, 'punch', 'punches')} outside of these days.")
     if reading.ignored_columns:
         note(f"These columns mean nothing here: {', '.join(dict.fromkeys(reading.ignored_columns))}.")
+
+
+def _count(number: int, one: str, several: str | None = None) -> str:
+    return f"{number} {one if number == 1 else several or one + 's'}"

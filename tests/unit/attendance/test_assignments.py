@@ -76,7 +76,7 @@ def test_without_any_assignment_there_is_no_schedule_and_no_policy() -> None:
 @pytest.mark.parametrize(
     ("items", "message"),
     [
-        ([Assignment(scope=Scope.DEFAULT, pattern="ofice")], "default from ever to ever names pattern ofice"),
+        ([Assignment(scope=Scope.DEFAULT, pattern="ofice")], "Assignment of default names pattern ofice"),
         ([Assignment(scope=Scope.DEFAULT, policy="lax")], "names policy lax.*there are: standard, strict"),
         ([DEFAULT, DEFAULT], "overlap; end the first one"),
         ([Assignment(scope=Scope.DEFAULT, first_on=on(2), last_on=on(1))], "it ends before it begins"),

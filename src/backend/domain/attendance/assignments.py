@@ -42,12 +42,12 @@ class Assignment:
     last_on: dt.date = dt.date.max
 
     def __str__(self) -> str:
-        who = f"{self.scope} {self.target}".rstrip()
-        return f"{who} from {_text(self.first_on)} to {_text(self.last_on)}"
-
-
-def _text(day: dt.date) -> str:
-    return "ever" if day in (dt.date.min, dt.date.max) else day.isoformat()
+        words = [self.scope.value, self.target]
+        if self.first_on > dt.date.min:
+            words.append(f"from {self.first_on}" + (" on" if self.last_on == dt.date.max else ""))
+        if self.last_on < dt.date.max:
+            words.append(f"to {self.last_on}" if self.first_on > dt.date.min else f"up to {self.last_on}")
+        return " ".join(filter(None, words))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
