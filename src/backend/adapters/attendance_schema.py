@@ -224,8 +224,8 @@ class OvertimeTable(Table):
     )
     by_keys: bool = Field(
         _OVERTIME.by_keys,
-        description="On other days, what is worked from a punch with the key for overtime on. With pairing by direction "
-        "that key is no second check-in, but the end of plain work.",
+        description="On other days, what is worked from a punch with the key for overtime on. With pairing by "
+        "direction that key is no second check-in, but the end of plain work.",
     )
 
 
@@ -275,6 +275,14 @@ class PolicyTable(Table):
     auto_check_out_after: _Duration = Field(
         _POLICY.auto_check_out_after_seconds,
         description="Who did not check out without a schedule is checked out this long after the check-in; 0: is not.",
+    )
+    unscheduled_work: bool = Field(
+        _POLICY.unscheduled_work,
+        description="Punches outside the windows of a shift are work of their own on every day, and not only on days "
+        "without a shift and holidays.",
+    )
+    rounded_lateness: bool = Field(
+        _POLICY.rounded_lateness, description="Late and early are judged by the rounded punch."
     )
     round_in: RoundingTable = Field(
         RoundingTable.model_validate({}), description="How the first check-in of a shift is rounded."
