@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import redis
 
+from tests.support.processes import Process
+from tests.support.project import PROJECT_ROOT
 from tests.support.spine import Spine
 from tests.support.waiting import eventually
 
@@ -109,3 +112,54 @@ def test_worker_killed_and_broker_emptied_and_scheduler_replaced_while_parts_run
     assert ("success", 10) == (row["status"], row["rows_read"])
     assert expected_ends(4) == ends(effects)
     assert [("success", 2)] * 4 == [tuple(part[:2]) for part in parts_of(spine, execution)]
+
+
+def test_parts_without_any_server(
+    start_process: Callable[..., Process], tmp_path: Path, sqlite_url: str, free_jobs: str
+) -> None:
+    """In one process on SQLite, `jobs run --wait` follows a whole through its waiting; `executions show` has its parts;
+    a retry after a failed part runs that part alone."""
+    mend = tmp_path / "mend"
+    effects = tmp_path / "effects"
+    (tmp_path / "jobs.toml").write_text(free_jobs.format(effects=effects, mend=mend))
+    env: dict[str, object] = {
+        "PYTHONPATH": PROJECT_ROOT, "MARIA_URL": sqlite_url, "CELERY_BROKER_URL": "memory://", "API_PORT": "0",
+        "TASK_MODULES": "tests.support.probe_tasks",
+    }  # fmt: skip
+
+    def run(*arguments: str, code: int = 0) -> str:
+        process = start_process("hrsync", *arguments, env=env)
+        assert code == process.wait(60), process.output()
+        return process.output()
+
+    run("jobs", "apply", "jobs.toml")
+    start_process("hrsync", "up", "--json", env=env).wait_for_output('"started"', 60)
+    failed = json.loads(run("jobs", "run", "whole", "--wait", "--json", code=1))["execution"]
+    assert ("PartsFailedError", 2) == (failed["error_type"], failed["counts"]["inserted"])
+    shown = json.loads(run("executions", "show", failed["id"], "--json"))
+    assert [(1, "success"), (2, "failed"), (3, "success")] == [
+        (part["number"], part["status"]) for part in shown["parts"]
+    ]
+    bad = shown["parts"][1]
+    assert failed["id"] == json.loads(run("executions", "show", bad["execution_id"], "--json"))["part_of"]
+    text = " ".join(run("executions", "show", failed["id"]).split())
+    assert f"2 {bad['execution_id'][-8:]} failed PermanentError" in text
+    mend.touch()
+    output = run("executions", "retry", failed["id"], "--wait")
+    assert "waiting for its parts" not in output
+    assert "3 parts" in output
+    assert {"begin 1": 1, "begin 2": 2, "begin 3": 1, "plan": 1} == {
+        name: count for name, count in lines(effects).items() if name.startswith(("begin", "plan"))
+    }
+
+
+@pytest.fixture
+def free_jobs() -> str:
+    """A jobs file with a whole of which the second part fails until it is mended."""
+    return """
+[[job]]
+code = "whole"
+task = "whole"
+every = "1d"
+params = {{ effects = "{effects}", bad = 2, fails_unless = "{mend}" }}
+"""

@@ -11,6 +11,7 @@ from backend.domain.executions import (
     Failed,
     Interrupted,
     Problem,
+    ReportedError,
     Retry,
     RetryIn,
     RetryPolicy,
@@ -19,6 +20,7 @@ from backend.domain.executions import (
     Status,
     Succeeded,
     TimedOut,
+    Waiting,
     attempts_left,
     classify_error,
     plan_rescue,
@@ -111,6 +113,7 @@ def test_zero_maximum_means_for_ever(attempt: int, interruptions: int) -> None:
         (TimedOut(limit="hard", seconds=3, problem=PROBLEM), Status.FAILED, "timed_out"),
         (Cancelled(reason="by hand"), Status.CANCELLED, "cancelled"),
         (Interrupted(), Status.PENDING, "interrupted"),
+        (Waiting(delay_seconds=9, reason="for others"), Status.PENDING, "waiting"),
     ],
 )
 def test_every_outcome_has_its_transition(outcome: object, status: Status, code: str) -> None:
@@ -119,10 +122,23 @@ def test_every_outcome_has_its_transition(outcome: object, status: Status, code:
     assert (status, code) == (change.status, change.outcome)
 
 
-def test_only_an_interruption_burns_no_attempt() -> None:
-    """A hand-back at shutdown is not counted as a try; a retry is."""
-    assert [False, True] == [
+def test_waiting_is_due_again_later() -> None:
+    """An execution that waits says why, and when it looks again."""
+    change = transition(Waiting(delay_seconds=9, reason="for others"))
+    assert (9, "for others") == (change.delay_seconds, change.reason)
+
+
+def test_failure_keeps_what_it_has_to_report() -> None:
+    """An error with a report fails for good, and the report is kept."""
+    report = RunReport(summary="half of it")
+    assert Failed(problem=PROBLEM, report=report) == classify(ReportedError("x", report))
+
+
+def test_only_an_interruption_or_waiting_burns_no_attempt() -> None:
+    """A hand-back at shutdown or to wait is not counted as a try; a retry is."""
+    assert [False, False, True] == [
         transition(Interrupted()).burns_attempt,
+        transition(Waiting(delay_seconds=1, reason="for others")).burns_attempt,
         transition(RetryIn(delay_seconds=1, problem=PROBLEM)).burns_attempt,
     ]
 

@@ -16,8 +16,12 @@ if TYPE_CHECKING:
 
     from backend.db.models.scheduler import ExecutionAttempt, ExecutionLog, JobExecution
     from backend.domain.executions import Status
+    from backend.domain.parts import PartState
 
 app = typer.Typer(help="What ran, what runs, and what did not run and why.", no_args_is_help=True)
+
+# A terminal's height of parts; --json has them all.
+_PARTS_SHOWN = 20
 
 Id = Annotated[str, typer.Argument(metavar="ID", help="The execution: its id, or the end of it as the lists show it.")]
 
@@ -58,22 +62,30 @@ def list_executions(  # noqa: PLR0917 - the parameters are options
 
 @app.command("show")
 def show_execution(execution: Id, as_json: AsJson = False) -> None:
-    """Show everything about one execution: times, counts, parameters, result, attempts, errors."""
+    """Show everything about one execution: times, counts, parameters, result, attempts, parts, errors."""
     from backend.api.repositories.overview_repository import OverviewRepository
+    from backend.api.repositories.parts_repository import PartsRepository
     from backend.api.repositories.scheduler_repository import SchedulerRepository
     from backend.cli.records import execution_detail
     from backend.cli.session import run_async
     from backend.db.maria_database import maria
 
-    async def read() -> tuple[dt.datetime, JobExecution, list[ExecutionAttempt]]:
-        repository = SchedulerRepository()
+    async def read() -> tuple[dt.datetime, JobExecution, list[ExecutionAttempt], list[PartState], str | None]:
+        repository, in_parts = SchedulerRepository(), PartsRepository()
         async with maria().session() as session:
             row = await repository.get_execution(session, execution)
             attempts = await repository.list_attempts(session, row.id)
-            return await OverviewRepository().read_clock(session), row, attempts
+            parts = await in_parts.find(session, row.id)
+            part_of = await in_parts.find_parent(session, row.id)
+            return await OverviewRepository().read_clock(session), row, attempts, parts, part_of
 
-    now, row, attempts = run_async(read())
-    show(as_json, execution_detail(row, attempts), lambda output: _render_execution(output, row, attempts, now))
+    now, row, attempts, parts, part_of = run_async(read())
+
+    def render(output: Console) -> None:
+        _render_execution(output, row, attempts, now, part_of)
+        _render_parts(output, parts)
+
+    show(as_json, execution_detail(row, attempts, parts=parts, part_of=part_of), render)
 
 
 @app.command("logs")
@@ -243,8 +255,50 @@ def _what(row: JobExecution) -> str:
     return " ".join(text.split())
 
 
-def _render_execution(output: Console, row: JobExecution, attempts: list[ExecutionAttempt], now: dt.datetime) -> None:
+def _render_parts(output: Console, parts: list[PartState]) -> None:
+    from collections import Counter
+
+    from rich.text import Text
+
+    from backend.domain.parts import urgent_first
+
+    if not parts:
+        return
+    shown = urgent_first(parts)[:_PARTS_SHOWN]
+    output.print()
+    output.print(
+        table(
+            [("PART", {"justify": "right"}), "ID", "STATUS", "WHY"],
+            (
+                (
+                    part.number,
+                    Text(short_id(part.execution_id), style="cyan"),
+                    status_text(part.status),
+                    part.reason or "",
+                )
+                for part in shown
+            ),
+            flexible=("WHY",),
+        )
+    )
+    if len(parts) > len(shown):
+        numbers = ", ".join(f"{count:,} {status}" for status, count in Counter(part.status for part in parts).items())
+        note(f"These are {len(shown)} of {len(parts):,} parts ({numbers}); --json lists them all.")
+
+
+def _render_execution(
+    output: Console,
+    row: JobExecution,
+    attempts: list[ExecutionAttempt],
+    now: dt.datetime,
+    part_of: str | None,
+) -> None:
     import json
+
+    from backend.domain.parts import WAITING_FOR_PARTS
+
+    is_due_later = row.status == "pending" and row.reason != WAITING_FOR_PARTS
+    allowed = row.max_attempts + row.interruptions if row.max_attempts else "any number"
 
     progress = None
     if row.progress_current is not None:
@@ -262,14 +316,15 @@ def _render_execution(output: Console, row: JobExecution, attempts: list[Executi
                 ("triggered by", row.triggered_by + (f", {row.requested_by}" if row.requested_by else "")),
                 ("scheduled for", when(row.scheduled_for, now) if row.scheduled_for else None),
                 ("created", when(row.created_at, now)),
-                ("due", when(row.run_after, now) if row.status == "pending" else None),
+                ("due", when(row.run_after, now) if is_due_later else None),
                 ("sent", when(row.dispatched_at, now)),
                 ("started", when(row.started_at, now)),
                 ("finished", when(row.finished_at, now)),
                 ("took", took(row.duration_ms)),
                 ("worker", row.worker_host),
-                ("attempt", f"{row.attempt} of {row.max_attempts or 'any number'}"),
+                ("attempt", f"{row.attempt} of {allowed}"),
                 ("retry of", row.retry_of and short_id(row.retry_of)),
+                ("part of", part_of and short_id(part_of)),
                 ("parameters", json.dumps(row.params, ensure_ascii=False) if row.params else None),
                 ("progress", progress),
                 ("rows", rows_text(row) or None),
@@ -302,6 +357,7 @@ def _render_execution(output: Console, row: JobExecution, attempts: list[Executi
                     )
                     for item in attempts
                 ),
+                flexible=("ERROR",),
             )
         )
     if traceback := next((item.traceback for item in reversed(attempts) if item.traceback), None):

@@ -14,6 +14,7 @@ from backend.cli.output import STATUS_STYLES, console, note, short_id, when
 from backend.db.maria_database import maria
 from backend.db.models.scheduler import ExecutionLog, JobExecution
 from backend.domain.executions import Status
+from backend.domain.parts import WAITING_FOR_PARTS
 from backend.errors import TransientError
 from backend.settings import get_settings
 
@@ -102,7 +103,7 @@ async def _why_waiting(execution: JobExecution) -> str | None:
         vitals = await read_vitals()
     except TransientError as error:
         return str(error)
-    if execution.run_after > vitals.now:
+    if execution.run_after > vitals.now and execution.reason != WAITING_FOR_PARTS:
         return f"It is due at {when(execution.run_after, vitals.now)}: {execution.reason or 'not yet'}."
     if execution.dispatched_at is None and not scheduler_leads(vitals):
         return "It waits: no scheduler is running that would send it. Start `hrsync scheduler` (or `hrsync up`)."
@@ -237,7 +238,7 @@ def _state_line(execution: JobExecution) -> Text:
     from rich.text import Text
 
     parts = [execution.job_code or execution.task_code, short_id(execution.id), execution.status]
-    if execution.attempt > 1:
+    if execution.attempt - execution.interruptions > 1:
         parts.append(f"(attempt {execution.attempt})")
     if execution.progress_message:
         parts.append(f"- {execution.progress_message}")

@@ -9,6 +9,7 @@ from backend.api.repositories.job_rows import schedule_of
 from backend.api.routes import models
 from backend.db.models.hr import HrHold
 from backend.db.models.scheduler import ExecutionAttempt, ExecutionLog, Job, JobExecution
+from backend.domain.parts import PartState
 from backend.domain.schedules import fires_after
 from backend.errors import ConfigurationError
 
@@ -18,11 +19,18 @@ def execution_record(row: JobExecution) -> models.Execution:
     return models.Execution.model_validate(_values(row, models.Execution))
 
 
-def execution_detail(row: JobExecution, attempts: Sequence[ExecutionAttempt]) -> models.ExecutionDetail:
+def execution_detail(
+    row: JobExecution, attempts: Sequence[ExecutionAttempt], *, parts: Sequence[PartState], part_of: str | None
+) -> models.ExecutionDetail:
     """An execution with everything about it."""
     values = _values(row, models.ExecutionDetail)
     return models.ExecutionDetail.model_validate(
-        values | {"attempts": [models.Attempt.model_validate(attempt) for attempt in attempts]}
+        values
+        | {
+            "attempts": [models.Attempt.model_validate(attempt) for attempt in attempts],
+            "part_of": part_of,
+            "parts": [models.Part.model_validate(part) for part in parts],
+        }
     )
 
 
@@ -61,6 +69,6 @@ def next_fires(job: Job, now: dt.datetime, limit: int) -> list[dt.datetime]:
 
 
 def _values(row: JobExecution, model: type[models.Execution]) -> dict[str, object]:
-    names = set(model.model_fields) - {"counts", "attempts"}
+    names = set(model.model_fields) - {"counts", "attempts", "parts", "part_of"}
     counts = {name: getattr(row, f"rows_{name}") for name in models.Counts.model_fields}
     return {name: getattr(row, name) for name in names} | {"counts": counts}

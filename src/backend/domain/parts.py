@@ -76,6 +76,12 @@ class PartsFailedError(ReportedError):
     """Parts of the run did not end well. A retry of the execution makes these parts again, and only these."""
 
 
+def urgent_first(parts: Sequence[PartState]) -> list[PartState]:
+    """The parts in the order in which people want to see them: failed, running, waiting, ended well."""
+    order = (Status.FAILED, Status.CANCELLED, Status.MISSED, Status.SKIPPED, Status.RUNNING, Status.PENDING)
+    return sorted(parts, key=lambda part: order.index(part.status) if part.status in order else len(order))
+
+
 def describe_progress(*, done: int, total: int, failed: int) -> str:
     """The progress message of an execution that waits: `3 of 12 parts done, 1 of them failed`."""
     return f"{done:,} of {total:,} parts done" + (f", {failed:,} of them failed" if failed else "")
@@ -83,7 +89,10 @@ def describe_progress(*, done: int, total: int, failed: int) -> str:
 
 def _failure(report: PartsReport) -> str:
     failed = report.failed
-    names = [f"{part.number} ({part.execution_id}: {part.status}, {part.reason})" for part in failed[:_NAMED_PARTS]]
+    names = [
+        f"{part.number} ({part.execution_id}: {', '.join(filter(None, (part.status, part.reason)))})"
+        for part in failed[:_NAMED_PARTS]
+    ]
     more = f" and {len(failed) - _NAMED_PARTS:,} more" if len(failed) > _NAMED_PARTS else ""
     return (
         f"{len(failed):,} of {len(report.parts):,} parts did not end well: {', '.join(names)}{more}. "

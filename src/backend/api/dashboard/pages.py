@@ -32,6 +32,7 @@ _RECENT = 25
 _PAGE = 50
 _LOG_LINES = 300
 _ATTEMPTS = 50
+_PARTS = 100
 _HOLD_ROWS = 100
 # Seconds between two looks of an open page.
 _REFRESH = 5
@@ -131,6 +132,8 @@ async def show_execution(request: Request, context: Context, reference: str) -> 
         row = await context.scheduler.get_execution(session, reference)
         now = await context.overview.read_clock(session)
         attempts = await context.scheduler.list_attempts(session, row.id)
+        parts = await context.parts.find(session, row.id)
+        part_of = await context.parts.find_parent(session, row.id)
         log = await context.overview.list_log_end(session, row.id, limit=_LOG_LINES + 1)
         jobs = await context.scheduler.list_jobs(session)
         hold = await context.holds.find_hold(session, row.id)
@@ -149,6 +152,9 @@ async def show_execution(request: Request, context: Context, reference: str) -> 
         counts=views.counts(views.counts_of(row)),
         facts=views.facts(row),
         attempts=[views.attempt_view(attempt) for attempt in attempts[-_ATTEMPTS:]],
+        runs_of_parts=views.part_views(parts)[:_PARTS],
+        parts_count=len(parts),
+        part_of=part_of,
         log=[views.log_view(line) for line in log[-_LOG_LINES:]],
         log_is_cut=len(log) > _LOG_LINES,
         refresh=_REFRESH_UNCHANGING if view.is_final else 2,

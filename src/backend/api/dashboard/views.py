@@ -26,6 +26,7 @@ from backend.api.routes.readiness import CheckResult, CheckState
 from backend.db.models import ExecutionAttempt, ExecutionLog, Job, JobExecution, Stream
 from backend.db.models.hr import HrHold, HrHoldChange
 from backend.domain.executions import COUNT_NAMES, RowCounts, Status
+from backend.domain.parts import WAITING_FOR_PARTS, PartState, urgent_first
 from backend.domain.replication_plan import HoldStatus
 
 TONES: Mapping[str, str] = {
@@ -40,6 +41,7 @@ TONES: Mapping[str, str] = {
     "retry": "warn",
     "timed_out": "bad",
     "interrupted": "idle",
+    "waiting": "idle",
     "lost": "bad",
 }
 LABELS: Mapping[str, str] = {
@@ -291,6 +293,7 @@ def run_view(run: ExecutionLine | JobExecution, names: Mapping[str, str], now: d
         names: names of jobs by code.
     """
     status = Status(run.status)
+    is_under_way = status is Status.RUNNING or _waits_for_parts(run, status)
     return RunView(
         id=run.id,
         short_id=run.id[-8:],
@@ -303,8 +306,8 @@ def run_view(run: ExecutionLine | JobExecution, names: Mapping[str, str], now: d
         duration=_duration(run, status, now),
         counts=brief_counts(counts_of(run)),
         note=_note(run, status),
-        progress_current=run.progress_current if status is Status.RUNNING else None,
-        progress_total=run.progress_total if status is Status.RUNNING else None,
+        progress_current=run.progress_current if is_under_way else None,
+        progress_total=run.progress_total if is_under_way else None,
         is_final=status.is_final,
     )
 
@@ -319,9 +322,15 @@ def counts_of(run: ExecutionLine | JobExecution) -> RowCounts:
 def _label(run: ExecutionLine | JobExecution, status: Status, now: dt.datetime) -> str:
     if status is Status.RUNNING and run.cancel_requested_at is not None:
         return "being cancelled"
+    if _waits_for_parts(run, status):
+        return WAITING_FOR_PARTS
     if status is Status.PENDING and run.attempt and run.run_after > now:
         return f"retries in {words.span((run.run_after - now).total_seconds())}"
     return LABELS[status]
+
+
+def _waits_for_parts(run: ExecutionLine | JobExecution, status: Status) -> bool:
+    return status is Status.PENDING and run.reason == WAITING_FOR_PARTS
 
 
 def _duration(run: ExecutionLine | JobExecution, status: Status, now: dt.datetime) -> str:
@@ -333,10 +342,37 @@ def _duration(run: ExecutionLine | JobExecution, status: Status, now: dt.datetim
 def _note(run: ExecutionLine | JobExecution, status: Status) -> str:
     if status is Status.SUCCESS:
         return words.shorten(run.summary or "", 200)
-    if status is Status.RUNNING:
+    if status is Status.RUNNING or _waits_for_parts(run, status):
         return words.shorten(run.progress_message or "", 200)
     parts = [run.error_message or run.error_type, run.reason, run.summary]
     return words.shorten(words.brief_error(next((part for part in parts if part), None) or ""), 200)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartView:
+    """A part of an execution as a line."""
+
+    number: int
+    id: str
+    short_id: str
+    label: str
+    tone: str
+    reason: str
+
+
+def part_views(parts: Sequence[PartState]) -> list[PartView]:
+    """The parts of an execution, those that ended badly first."""
+    return [
+        PartView(
+            number=part.number,
+            id=part.execution_id,
+            short_id=part.execution_id[-8:],
+            label=LABELS[part.status],
+            tone=TONES[part.status],
+            reason=words.shorten(part.reason or part.report.summary, 150),
+        )
+        for part in urgent_first(parts)
+    ]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -409,18 +445,20 @@ class Fact:
 
 def facts(row: JobExecution) -> list[Fact]:
     """What else there is to know about an execution, in the order in which people ask."""
+    runs_again = row.status == Status.PENDING and row.reason != WAITING_FOR_PARTS
+    allowed = row.max_attempts + row.interruptions if row.max_attempts else "any number"
     found = [
         Fact(name="Due", at=row.scheduled_for),
         Fact(name="Created", at=row.created_at),
         Fact(name="Sent", at=row.dispatched_at),
         Fact(name="Started", at=row.started_at),
         Fact(name="Finished", at=row.finished_at),
-        Fact(name="Runs again", at=row.run_after if row.status == Status.PENDING else None),
+        Fact(name="Runs again", at=row.run_after if runs_again else None),
         Fact(name="Last heartbeat", at=row.heartbeat_at if row.status == Status.RUNNING else None),
         Fact(name="Started by", text=TRIGGERS.get(row.triggered_by, row.triggered_by)),
         Fact(name="Requested by", text=row.requested_by or ""),
         Fact(name="Cancel asked for", at=row.cancel_requested_at),
-        Fact(name="Attempts", text=f"{row.attempt} of {row.max_attempts or 'any number'}" if row.attempt else ""),
+        Fact(name="Attempts", text=f"{row.attempt} of {allowed}" if row.attempt else ""),
         Fact(name="Worker", text=row.worker_host or ""),
         Fact(name="Task", code=row.task_code),
         Fact(name="Queue", code=row.queue),

@@ -71,16 +71,19 @@ class PartsRepository:
         """Of the execution that this one retries: take the parts that ended well over, and make the others again.
 
         Returns:
-            False: there is nothing to take over. All of its parts ended well, or not one, or records are deleted.
+            False: there is nothing to take over. It ended well itself, or none of its parts did, or records are
+            deleted.
 
         Raises:
             ConflictError: the execution is no longer in this attempt.
         """
-        retried = await session.scalar(select(JobExecution.retry_of).where(JobExecution.id == execution_id))
+        retry_of = select(JobExecution.retry_of).where(JobExecution.id == execution_id).scalar_subquery()
+        unfinished = select(JobExecution.id).where(JobExecution.id == retry_of, JobExecution.status != Status.SUCCESS)
+        retried = await session.scalar(unfinished)
         old = await self.find(session, retried) if retried else []
         good = {part.number: part.execution_id for part in old if part.status is Status.SUCCESS}
         again = [part for part in old if part.number not in good]
-        if not good or not again or any(part.params is None for part in old):
+        if not good or any(part.params is None for part in old):
             return False
         if parent := await self._lock_without_parts(session, execution_id, attempt):
             made = await self._create_executions(session, parent, task, [part.params or {} for part in again])

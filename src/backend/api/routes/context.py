@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from backend.api.repositories.hold_repository import HoldRepository
 from backend.api.repositories.job_rows import schedule_of
 from backend.api.repositories.overview_repository import OverviewRepository
+from backend.api.repositories.parts_repository import PartsRepository
 from backend.api.repositories.scheduler_repository import SchedulerRepository
 from backend.api.routes.readiness import Readiness
 from backend.api.routes.reading import reading
@@ -64,6 +65,7 @@ class ApiContext:
     scheduler_silent_after_seconds: float
     overview: OverviewRepository = field(default_factory=OverviewRepository)
     scheduler: SchedulerRepository = field(default_factory=SchedulerRepository)
+    parts: PartsRepository = field(default_factory=PartsRepository)
     holds: HoldRepository = field(default_factory=HoldRepository)
 
     @contextlib.asynccontextmanager

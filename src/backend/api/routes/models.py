@@ -63,15 +63,24 @@ class Attempt(_FromRow):
     finished_at: dt.datetime | None
     duration_ms: int | None
     outcome: str | None = Field(
-        description="succeeded, retry, failed, timed_out, cancelled, interrupted or lost; null while it runs."
+        description="succeeded, retry, failed, timed_out, cancelled, interrupted, waiting or lost; null while it runs."
     )
     error_type: str | None
     error_message: str | None
     traceback: str | None
 
 
+class Part(_FromRow):
+    """One of the executions that an execution has split its work into."""
+
+    number: int
+    execution_id: str
+    status: Status
+    reason: str | None = Field(description="The class of its error, or why it is in this status.")
+
+
 class ExecutionDetail(Execution):
-    """One execution with its parameters, its result and its attempts."""
+    """One execution with its parameters, its result, its attempts and its parts."""
 
     task_name: str
     queue: str
@@ -82,6 +91,8 @@ class ExecutionDetail(Execution):
     heartbeat_at: dt.datetime | None
     result: Any | None
     attempts: list[Attempt]
+    part_of: str | None = Field(description="The execution that this one is a part of.")
+    parts: list[Part] = Field(description="In their order; empty: it has not been split.")
 
 
 class ExecutionPage(BaseModel):
