@@ -17,7 +17,7 @@ from backend.cli.doctor import worst_level
 from backend.cli.executions import parse_since
 from backend.cli.exits import ExitCode, exit_code_of
 from backend.cli.jobs import clock_changes, parse_params
-from backend.cli.output import jsonable, short_id, when
+from backend.cli.output import jsonable, short_id, table, when
 from backend.cli.processes import worker_command
 from backend.db.models.scheduler import JobExecution
 from backend.domain.employees import Entity
@@ -27,6 +27,20 @@ from backend.errors import ConfigurationError, ConflictError, GuardError, NotFou
 from backend.settings import Settings
 
 NOW = dt.datetime(2031, 5, 4, 12, 0, tzinfo=dt.UTC)
+
+
+def test_a_long_text_pushes_no_column_out_of_a_table() -> None:
+    """What may be cut is cut to what the other columns leave, the shorter of two as little as possible."""
+    from rich.console import Console
+
+    rows = [("27d515f7", "a-job-with-a-long-name", "failed", "1 ms", "went wrong " * 40)] * 2
+    console = Console(width=120)
+    with console.capture() as captured:
+        console.print(table(["ID", "JOB", "STATUS", "TOOK", "WHAT"], rows, flexible=("JOB", "WHAT")))
+    heading, _, line, *_ = captured.get().splitlines()
+    assert ["ID", "JOB", "STATUS", "TOOK", "WHAT"] == heading.split()
+    assert ["27d515f7", "a-job-with-a-long-name", "failed", "1", "ms", "went"] == line.split()[:6]
+    assert line.rstrip().endswith("…")
 
 
 def test_help_needs_no_heavy_module() -> None:

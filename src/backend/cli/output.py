@@ -21,7 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON for programs, w
 SHORT_ID_LENGTH = 8
 # Narrower than this a table says nothing; wider it cannot be read. Not a terminal: as wide as useful.
 _LEAST_WIDTH, _MOST_WIDTH = 80, 120
-_WIDEST_COLUMN = 40
+_LEAST_COLUMN, _WIDEST_COLUMN = 4, 40
+_COLUMN_GAP = 3
 STATUS_STYLES: Mapping[str, str] = {
     "pending": "cyan",
     "running": "blue",
@@ -137,14 +138,33 @@ def table(
         [cell if isinstance(cell, Text) else Text("" if cell is None else str(cell)) for cell in row] for row in rows
     ]
     titled = [(column, {}) if isinstance(column, str) else column for column in columns]
+    widest = [max([len(title), *(row[index].cell_len for row in cells)]) for index, (title, _) in enumerate(titled)]
+    cut = [index for index, (title, _) in enumerate(titled) if title in flexible] or [len(titled) - 1]
+    rooms = _rooms(widest, cut)
     for index, (title, options) in enumerate(titled):
-        is_flexible = title in flexible if flexible else index == len(titled) - 1
-        widest = max([len(title), *(row[index].cell_len for row in cells)])
         settings: dict[str, Any] = {"overflow": "ellipsis", "no_wrap": True} | dict(options)
-        made.add_column(title, min_width=min(len(title), 4) if is_flexible else min(widest, _WIDEST_COLUMN), **settings)
+        if index in rooms:
+            settings |= {"min_width": min(len(title), _LEAST_COLUMN), "max_width": rooms[index]}
+        else:
+            settings |= {"min_width": min(widest[index], _WIDEST_COLUMN)}
+        made.add_column(title, **settings)
     for row in cells:
         made.add_row(*row)
     return made
+
+
+def _rooms(widest: Sequence[int], cut: Sequence[int]) -> dict[int, int]:
+    """How wide each column that may be cut is to be at most: what the others leave, the narrow ones served first.
+
+    Where all together are too wide, rich takes the same from each column, until the short ones are gone.
+    """
+    left = console().width - _COLUMN_GAP * (len(widest) - 1)
+    left -= sum(width for index, width in enumerate(widest) if index not in cut)
+    rooms: dict[int, int] = {}
+    for served, index in enumerate(sorted(cut, key=lambda index: widest[index])):
+        rooms[index] = max(_LEAST_COLUMN, min(widest[index], left // (len(cut) - served)))
+        left -= rooms[index]
+    return rooms
 
 
 def facts(pairs: Iterable[tuple[str, Any]]) -> Table:
