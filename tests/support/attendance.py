@@ -22,6 +22,8 @@ DIRECTIONS = {
     "o": Direction.OUT,
     "bs": Direction.BREAK_START,
     "be": Direction.BREAK_END,
+    "oti": Direction.OVERTIME_IN,
+    "oto": Direction.OVERTIME_OUT,
 }
 
 
@@ -41,7 +43,7 @@ def punches(text: str, zone: dt.tzinfo = BERLIN, day: dt.date = MONDAY) -> list[
         if word[0] in "+-" and ":" not in word:
             days = word
             continue
-        time = word.rstrip("iobse")
+        time = word.rstrip("iobset")
         direction = DIRECTIONS[word[len(time) :]] if word != time else None
         found.append(WorkPunch(f"{days}/{word}/{len(found)}", at(f"{days} {time}", zone, day), direction))
         days = "0"

@@ -23,7 +23,7 @@ RULES = Policy(
 def test_a_day_reads_like_a_report() -> None:
     """Shift, hours and where they went, then every punch and what became of it."""
     expected = """\
-Monday, 2026-06-01: present
+Monday, 2026-06-01: present (times of Europe/Berlin)
   Shift day from 09:00 to 17:00 (punches from 08:00 to 18:00 belong to it)
   In 09:10, out 17:30
   Worked 7 h 45 min of 8 h
@@ -44,7 +44,7 @@ Monday, 2026-06-01: present
 def test_a_night_shows_dates_and_the_change_of_the_clocks() -> None:
     """A time of the next day says so."""
     text = explain(compute_day("22:00 +1 6:00", NIGHTS, first=dt.date(2026, 3, 28)), BERLIN)
-    assert "In 22:00, out 06:00 (03-29)" in text
+    assert "In 22:00+01:00, out 06:00+02:00 (03-29)" in text
     assert "Worked 7 h of 7 h" in text
     assert "The clocks were changed meanwhile" in text
 

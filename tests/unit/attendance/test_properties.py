@@ -28,7 +28,7 @@ from backend.domain.attendance.policies import (
     Rounding,
     RoundingMode,
 )
-from backend.domain.attendance.shifts import FlexibleShift, Roster
+from backend.domain.attendance.shifts import FlexibleShift, Roster, Shift
 from backend.domain.attendance.touching import Change, CorrectedPunch, RosterChange, days_touched_by
 from backend.domain.attendance.wall_clock import second_at, to_second
 from backend.domain.attendance.windows import assign, plan_timetable
@@ -44,7 +44,7 @@ DAYS = [FIRST + dt.timedelta(days=number) for number in range(6)]
 ONE_WEEK = dt.timedelta(days=7)
 ALWAYS = Employment()
 
-SHIFTS = [
+SHIFTS: list[Shift | FlexibleShift] = [
     shift("6:00-14:00", "early"),
     shift("14:00-22:00", "late"),
     shift("22:00-6:00", "night", unpaid_break_seconds=1800, break_windows=((dt.time(2), dt.time(3)),)),

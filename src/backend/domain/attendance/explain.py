@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 
-from backend.domain.attendance.day import AttendanceDay, Origin, Overtime, PunchUse, ShiftSpan, Status
+from backend.domain.attendance.day import AttendanceDay, Fate, Origin, Overtime, PunchUse, ShiftSpan, Status
 from backend.domain.employees import DayPart
 
 _STATUSES = {
@@ -19,9 +20,11 @@ _STATUSES = {
     Status.WORKING: "not over yet",
     Status.EXPECTED: "expected, no punch so far",
 }
+_TOO_LITTLE = {Status.ABSENT: "it counts as absent", Status.HALF_DAY: "it counts as half a day"}
 _OVERTIME = {
     Overtime.HOLIDAY: "on a holiday",
     Overtime.REST_DAY: "on a rest day",
+    Overtime.BY_KEYS: "punched as such",
     Overtime.OVER_SCHEDULE: "over the schedule",
     Overtime.DAILY_LIMIT: "over the daily limit",
     Overtime.WEEKLY_LIMIT: "over the weekly limit",
@@ -42,20 +45,51 @@ def duration(seconds: int) -> str:
     return sign + (" ".join(f"{value} {unit}" for value, unit in parts if value) or "0 min")
 
 
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Clock:
+    """Writes instants in the time of the place of work.
+
+    Attributes:
+        day: times of other dates are written with theirs.
+        tells_offset: whether the clocks were changed around the day, so that a time alone may be one of two.
+    """
+
+    zone: dt.tzinfo
+    day: dt.date
+    tells_offset: bool
+
+    @classmethod
+    def of(cls, day: AttendanceDay, zone: dt.tzinfo) -> _Clock:
+        instants = [use.punch.punched_at for use in day.punches]
+        instants += [instant for span in day.shifts for instant in (span.starts_at, span.ends_at)]
+        offsets = {instant.astimezone(zone).utcoffset() for instant in instants}
+        return cls(zone, day.work_on, len(offsets) > 1)
+
+    def time(self, instant: dt.datetime) -> str:
+        """The time of day; with seconds where there are some, and with the date where it is another one."""
+        local = instant.astimezone(self.zone)
+        text = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
+        if self.tells_offset:
+            text += local.isoformat("T", "seconds")[19:]
+        return text if local.date() == self.day else f"{text} ({local:%m-%d})"
+
+
 def _lines(day: AttendanceDay, zone: dt.tzinfo) -> Iterator[str]:
-    yield f"{day.work_on:%A, %Y-%m-%d}: {_STATUSES[day.status]}"
+    clock = _Clock.of(day, zone)
+    yield f"{day.work_on:%A, %Y-%m-%d}: {_STATUSES[day.status]} (times of {zone})"
     for span in day.shifts:
-        yield f"  Shift {_span(span, day.work_on, zone)}"
+        yield f"  Shift {_span(span, clock)}"
+    yield from _break_of_shifts(day, zone)
     for holiday in day.holidays:
         yield f"  Holiday: {holiday.name}{_PARTS[holiday.day_part]}"
     for leave in day.leaves:
         length = _PARTS[leave.day_part] if leave.hours is None else f" ({duration(round(leave.hours * 3600))})"
         yield f"  Leave: {leave.kind}{length}"
-    yield from _time_lines(day, zone)
+    yield from _time_lines(day, clock)
     if day.punches:
         yield "  Punches:"
         for use in day.punches:
-            yield f"    {_punch(use, day, zone)}"
+            yield f"    {_punch(use, clock)}"
     for anomaly in day.anomalies:
         yield f"  ! {anomaly.sentence}"
     if day.override is not None:
@@ -64,20 +98,36 @@ def _lines(day: AttendanceDay, zone: dt.tzinfo) -> Iterator[str]:
         yield "  This is the state so far; more may come."
 
 
-def _time_lines(day: AttendanceDay, zone: dt.tzinfo) -> Iterator[str]:
-    if day.first_in_at or day.last_out_at:
-        first = _time(day.first_in_at, day.work_on, zone) if day.first_in_at else "?"
-        last = _time(day.last_out_at, day.work_on, zone) if day.last_out_at else "?"
-        yield f"  In {first}, out {last}"
+def _break_of_shifts(day: AttendanceDay, zone: dt.tzinfo) -> Iterator[str]:
+    """Why the schedule is shorter than its shifts. Of one that goes over midnight, a part can be another date's."""
+    whole = 0
+    for span in day.shifts:
+        starts, ends = (instant.astimezone(zone).date() for instant in (span.starts_at, span.ends_at))
+        if not starts == ends == day.work_on:
+            return
+        whole += round((span.ends_at - span.starts_at).total_seconds())
+    if whole > day.scheduled_seconds:
+        unpaid = duration(whole - day.scheduled_seconds)
+        yield f"  Scheduled {duration(day.scheduled_seconds)} = {duration(whole)} of shifts - {unpaid} of unpaid break"
+
+
+def _time_lines(day: AttendanceDay, clock: _Clock) -> Iterator[str]:
+    first, last = day.first_in_at, day.last_out_at
+    if first and last and last < first:  # out of a shift of the day before, and into the next one
+        yield f"  Out {clock.time(last)}, in {clock.time(first)}"
+    elif first or last:
+        yield f"  In {clock.time(first) if first else '?'}, out {clock.time(last) if last else '?'}"
     if day.expected_seconds or day.worked_seconds or day.presence_seconds:
         expected = f" of {duration(day.expected_seconds)}" if day.expected_seconds else ""
         yield f"  Worked {duration(day.worked_seconds)}{expected}"
     if day.presence_seconds and day.presence_seconds != day.worked_seconds and day.override is None:
         yield f"    = {duration(day.presence_seconds)} there{''.join(_parts_off(day))}"
-    if day.first_in_at and day.last_out_at:
-        before, after = (at.astimezone(zone).utcoffset() for at in (day.first_in_at, day.last_out_at))
-        if before != after:
-            yield "    The clocks were changed meanwhile; this is the time that really went by."
+    if (paid := _paid_break(day)) > 0:
+        yield f"    {duration(paid)} of the breaks count as work."
+    if clock.tells_offset:
+        yield "    The clocks were changed meanwhile; this is the time that really goes by."
+    if day.status in _TOO_LITTLE and day.punches and day.is_final and day.override is None:
+        yield f"    By the policy, that is too little: {_TOO_LITTLE[day.status]}."
     if day.leave_seconds:
         yield f"  Leave took {duration(day.leave_seconds)} of {duration(day.scheduled_seconds)}"
     if day.late_seconds:
@@ -99,28 +149,29 @@ def _parts_off(day: AttendanceDay) -> Iterator[str]:
             yield f" {'-' if seconds > 0 else '+'} {duration(abs(seconds))} {what}"
 
 
-def _span(span: ShiftSpan, day: dt.date, zone: dt.tzinfo) -> str:
-    starts, ends, opens, closes = (
-        _time(instant, day, zone) for instant in (span.starts_at, span.ends_at, span.opens_at, span.closes_at)
-    )
+def _paid_break(day: AttendanceDay) -> int:
+    """How much of the breaks between punches is none of the day; 0 where a break began or ended on another date."""
+    starts = [use.punch.punched_at for use in day.punches if use.fate is Fate.BREAK_START]
+    ends = [use.punch.punched_at for use in day.punches if use.fate is Fate.BREAK_END]
+    if len(starts) != len(ends) or any(end < start for start, end in zip(starts, ends, strict=True)):
+        return 0
+    taken = sum(int(end.timestamp()) - int(start.timestamp()) for start, end in zip(starts, ends, strict=True))
+    return taken - day.break_seconds
+
+
+def _span(span: ShiftSpan, clock: _Clock) -> str:
+    starts, ends, opens, closes = map(clock.time, (span.starts_at, span.ends_at, span.opens_at, span.closes_at))
     return f"{span.code} from {starts} to {ends} (punches from {opens} to {closes} belong to it)"
 
 
-def _punch(use: PunchUse, day: AttendanceDay, zone: dt.tzinfo) -> str:
+def _punch(use: PunchUse, clock: _Clock) -> str:
     punch = use.punch
-    words = [_time(punch.punched_at, day.work_on, zone)]
+    words = [clock.time(punch.punched_at)]
     if punch.direction is not None:
         words.append(f"[{punch.direction.replace('_', ' ')}]")
     words.append(use.sentence)
     if use.counted_at is not None:
-        words.append(f"It counts as {_time(use.counted_at, day.work_on, zone)}.")
+        words.append(f"It counts as {clock.time(use.counted_at)}.")
     if punch.origin in _ORIGINS:
         words.append(f"({_ORIGINS[punch.origin]} - {punch.note})")
     return " ".join(words)
-
-
-def _time(instant: dt.datetime, day: dt.date, zone: dt.tzinfo) -> str:
-    """The time of day; with seconds where there are some, and with the date where it is another one."""
-    local = instant.astimezone(zone)
-    text = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
-    return text if local.date() == day else f"{text} ({local:%m-%d})"

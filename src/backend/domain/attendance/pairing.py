@@ -108,6 +108,16 @@ def _pair_alternating(count: int, hours: Hours) -> tuple[Pairs, int | None]:
     return pairs, count - 1
 
 
+# From plain work to overtime, and back, without a check-out in between.
+_TURNS = frozenset(
+    {
+        (Direction.IN, Direction.OVERTIME_IN),
+        (Direction.BREAK_END, Direction.OVERTIME_IN),
+        (Direction.OVERTIME_IN, Direction.IN),
+    }
+)
+
+
 def _pair_by_direction(events: Sequence[Event], fates: list[Fate], policy: Policy) -> tuple[Pairs, int | None]:
     pairs: Pairs = []
     turns = Direction.OVERTIME_IN if policy.overtime.by_keys else None
@@ -118,7 +128,7 @@ def _pair_by_direction(events: Sequence[Event], fates: list[Fate], policy: Polic
         elif punch.direction in INS:
             if open_in is None:
                 open_in = index
-            elif punch.direction is turns and events[open_in][1].direction is not turns:
+            elif turns and (events[open_in][1].direction, punch.direction) in _TURNS:
                 pairs.append((open_in, index))
                 open_in = index
             else:

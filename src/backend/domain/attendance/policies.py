@@ -123,8 +123,8 @@ class OvertimeRules:
         week_starts_on: 0 is Monday.
         on_rest_days: everything that is worked on one.
         on_holidays: everything that is worked on a full holiday, and what is over the schedule on half of one.
-        by_keys: on other days, what is worked from a punch with the key for overtime on. With `Pairing.BY_DIRECTION`
-            that key is no second check-in, but the end of plain work.
+        by_keys: on other days, what is worked from a check-in with the key for overtime on. With
+            `Pairing.BY_DIRECTION` it need not follow a check-out: plain work ends there.
     """
 
     over_schedule: bool = False
