@@ -6,8 +6,9 @@ import asyncio
 import datetime as dt
 
 import pytest
-from sqlalchemy import delete, event, update
+from sqlalchemy import delete, event, select, update
 
+from backend.api.repositories.dispatch_repository import DispatchRepository
 from backend.api.repositories.parts_repository import PartsRepository
 from backend.db.database import Database
 from backend.db.models import JobExecution
@@ -416,6 +417,47 @@ async def test_ordinary_runs_pay_nothing(wholes: Wholes) -> None:
     await wholes.end(run, BROKEN)
     event.remove(wholes.database.engine.sync_engine, "before_cursor_execute", note)
     assert [] == [text for text in statements if "scheduler_execution_part" in text]
+
+
+async def test_sweep_passes_over_what_somebody_has_locked(mariadb_database: Database) -> None:
+    """Rows that an operator holds in a transaction keep neither the other wholes nor the other parts waiting."""
+    wholes = Wholes(mariadb_database)
+    held, free, abandoned = [await wholes.add() for _ in range(3)]
+    for whole in (held, free):
+        await wholes.run_whole(whole)
+        for part in await wholes.states(whole):
+            await wholes.run_part(part.execution_id)
+    run = await wholes.claim(abandoned)
+    assert run is not None
+    await wholes.body(run)
+    await wholes.end(run, BROKEN)
+    first, *others = [part.execution_id for part in await wholes.states(abandoned)]
+    async with mariadb_database.session() as session:
+        await session.execute(
+            select(JobExecution.id)
+            .where(JobExecution.id.in_([held, first]))
+            .order_by(JobExecution.id)
+            .with_for_update()
+        )
+        async with asyncio.timeout(5):
+            assert 1 == await wholes.sweep()
+        assert [Status.CANCELLED] * 2 == [await wholes.status(part) for part in others]
+    assert 1 == await wholes.sweep()
+    assert [Status.SUCCESS] * 2 == [await wholes.run_whole(whole) for whole in (held, free)]
+    assert Status.CANCELLED is await wholes.status(first)
+
+
+async def test_part_whose_task_the_program_no_longer_has(wholes: Wholes) -> None:
+    """It is failed like an execution of a job, so that the whole does not wait for ever."""
+    whole = await wholes.add()
+    await wholes.run_whole(whole)
+    parts = [part.execution_id for part in await wholes.states(whole)]
+    async with wholes.database.session() as session:
+        repository = DispatchRepository()
+        await repository.take_due(session, limit=10)
+        assert parts == list(await repository.fail_unknown_tasks(session, {"whole"}, 0))
+    assert 1 == await wholes.sweep()
+    assert Status.FAILED is await wholes.run_whole(whole)
 
 
 async def test_scheduler_sends_parts_and_then_the_whole(wholes: Wholes) -> None:

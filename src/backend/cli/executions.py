@@ -75,7 +75,7 @@ def show_execution(execution: Id, as_json: AsJson = False) -> None:
         async with maria().session() as session:
             row = await repository.get_execution(session, execution)
             attempts = await repository.list_attempts(session, row.id)
-            parts = await in_parts.find(session, row.id)
+            parts = await in_parts.find(session, row.id, details=False)
             part_of = await in_parts.find_parent(session, row.id)
             return await OverviewRepository().read_clock(session), row, attempts, parts, part_of
 

@@ -25,6 +25,7 @@ class PartState:
     Attributes:
         number: 1, 2, ... in the order of the plan.
         task_code, params: None when the record of its execution has been deleted; then it counts as cancelled.
+            (Also None: nobody has asked for the parameters.)
         reason: why it is in its status: the error's class, or the reason of the execution.
         report: of one that ended well.
     """

@@ -260,7 +260,7 @@ class SchedulerService:
             unknown = await repository.fail_unknown_tasks(session, self._tasks.keys(), patience)
             released = await repository.release_unclaimed(session, patience)
             cancelled = await repository.finish_cancelled(session)
-        # By itself: one row of an execution in parts that somebody has locked must not keep the others from the above.
+        # By itself: the parts of a large execution may be many.
         async with self._database.session(timeout_seconds=self._timeout) as session:
             cancelled += await PartsRepository().cancel_abandoned(session)
             woken = await PartsRepository().wake_waiting(session)

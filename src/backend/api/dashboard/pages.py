@@ -132,7 +132,7 @@ async def show_execution(request: Request, context: Context, reference: str) -> 
         row = await context.scheduler.get_execution(session, reference)
         now = await context.overview.read_clock(session)
         attempts = await context.scheduler.list_attempts(session, row.id)
-        parts = await context.parts.find(session, row.id)
+        parts = await context.parts.find(session, row.id, details=False)
         part_of = await context.parts.find_parent(session, row.id)
         log = await context.overview.list_log_end(session, row.id, limit=_LOG_LINES + 1)
         jobs = await context.scheduler.list_jobs(session)

@@ -115,7 +115,7 @@ class DispatchRepository:
             patience, deliveries = patience * 2, deliveries + 1
         longest = max(redispatch_after_seconds, LONGEST_REDISPATCH_SECONDS)
         overdue.append(and_(JobExecution.dispatch_count >= deliveries, JobExecution.dispatched_at <= db_now(-longest)))
-        ids = await _lock_free(session, JobExecution.status == Status.PENDING, or_(*overdue))
+        ids = await lock_free(session, JobExecution.status == Status.PENDING, or_(*overdue))
         return await _write(session, _released().where(JobExecution.id.in_(ids))) if ids else 0
 
     async def release_all(self, session: AsyncSession) -> int:
@@ -124,7 +124,7 @@ class DispatchRepository:
 
     async def finish_cancelled(self, session: AsyncSession) -> int:
         """Cancel pending executions whose cancellation was asked for while they ran; how many."""
-        ids = await _lock_free(
+        ids = await lock_free(
             session, JobExecution.status == Status.PENDING, JobExecution.cancel_requested_at.is_not(None)
         )
         if not ids:
@@ -147,15 +147,16 @@ class DispatchRepository:
         """Fail executions whose task the program no longer has; their ids.
 
         Only what no worker has claimed for so long, since a worker may be of a newer version than this process. Such
-        a row would be sent for ever, and everything else of its job would wait behind it.
+        a row would be sent for ever, and everything else of its job, or the execution that it is a part of, would wait
+        for it.
         """
-        ids = await _lock_free(
+        ids = await lock_free(
             session,
             JobExecution.status == Status.PENDING,
             JobExecution.dispatched_at <= db_now(-unclaimed_seconds),
             JobExecution.task_code.not_in(sorted(known)),
             # The tasks of direct calls are the workers' business.
-            JobExecution.job_id.is_not(None),
+            or_(JobExecution.job_id.is_not(None), JobExecution.triggered_by == "workflow"),
         )
         if ids:
             await _write(
@@ -288,7 +289,7 @@ def _nothing_ahead() -> ColumnElement[bool]:
     )
 
 
-async def _lock_free(session: AsyncSession, *conditions: ColumnElement[bool]) -> Sequence[str]:
+async def lock_free(session: AsyncSession, *conditions: ColumnElement[bool]) -> Sequence[str]:
     """Lock the executions of which this is true and that nobody else has locked; their ids.
 
     Looked for without locks first: usually there are none, and an UPDATE that looks for itself would lock, and wait

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, case, func, insert, select, update
+from sqlalchemy import ColumnElement, case, func, insert, null, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
+from backend.api.repositories.dispatch_repository import lock_free
 from backend.api.repositories.fire_ledger import EXECUTION, cancel_executions, execution_values
 from backend.db.models.scheduler import ExecutionPart, JobExecution
 from backend.db.types import db_now
@@ -28,14 +29,18 @@ _CANCELLED_AT_ONCE = 1000
 class PartsRepository:
     """Parts of executions: make, take over, read, cancel, and wake who waits for them. Nothing here commits."""
 
-    async def find(self, session: AsyncSession, execution_id: str) -> list[PartState]:
-        """The parts of an execution as they are now, in the order of the plan."""
+    async def find(self, session: AsyncSession, execution_id: str, *, details: bool = True) -> list[PartState]:
+        """The parts of an execution as they are now, in the order of the plan.
+
+        Args:
+            details: read their parameters and the details of their reports too, which may be much.
+        """
+        much = (_PART.params, _PART.result) if details else (null().label("params"), null().label("result"))
         columns = [getattr(_PART, f"rows_{name}") for name in COUNT_NAMES]
         rows = await session.execute(
             select(
                 ExecutionPart.number, ExecutionPart.part_execution_id,
-                _PART.task_code, _PART.params, _PART.status, _PART.reason, _PART.error_type, _PART.summary,
-                _PART.result, *columns,
+                _PART.task_code, _PART.status, _PART.reason, _PART.error_type, _PART.summary, *much, *columns,
             )
             .outerjoin(_PART, _PART.id == ExecutionPart.part_execution_id)
             .where(ExecutionPart.execution_id == execution_id)
@@ -108,23 +113,28 @@ class PartsRepository:
             .where(*_waits(_PARENT))
             .group_by(_PARENT.id, _PARENT.progress_message)
         )
-        woken = 0
-        for row in rows.all():
+        changes: dict[str, dict[str, Any]] = {}
+        for row in rows:
             done = row.total - int(row.unfinished)
             message = describe_progress(done=done, total=row.total, failed=done - int(row.good))
-            values: dict[str, Any] = {"progress_message": message, "progress_current": done}
-            if done == row.total:
-                woken += 1
-                values["run_after"] = db_now()
-            elif message == row.progress_message:
-                continue
+            if done == row.total or message != row.progress_message:
+                changes[row.id] = {
+                    "progress_current": done,
+                    "progress_total": row.total,
+                    "progress_message": message,
+                    **({"run_after": db_now()} if done == row.total else {}),
+                }
+        if not changes:
+            return 0
+        locked = await lock_free(session, JobExecution.id.in_(changes), *_waits(JobExecution))
+        for execution_id in locked:
             await session.execute(
                 update(JobExecution)
-                .where(JobExecution.id == row.id, *_waits(JobExecution))
-                .values(**values, progress_total=row.total, updated_at=db_now())
+                .where(JobExecution.id == execution_id)
+                .values(**changes[execution_id], updated_at=db_now())
                 .execution_options(synchronize_session=False)
             )
-        return woken
+        return sum("run_after" in changes[execution_id] for execution_id in locked)
 
     async def cancel_abandoned(self, session: AsyncSession) -> int:
         """Cancel parts whose execution has ended without them; how many (more at the next call)."""
@@ -142,12 +152,13 @@ class PartsRepository:
             .order_by(_PART.id)
             .limit(_CANCELLED_AT_ONCE)
         )
-        abandoned: dict[str, list[str]] = {}
-        for row in rows:
-            abandoned.setdefault(_reason(row.parent, row.status), []).append(row.id)
-        for reason, ids in abandoned.items():
-            await cancel_executions(session, ids, reason)
-        return sum(map(len, abandoned.values()))
+        reasons = {row.id: _reason(row.parent, row.status) for row in rows}
+        if not reasons:
+            return 0
+        locked = await lock_free(session, JobExecution.id.in_(reasons))
+        for reason in sorted({reasons[part_id] for part_id in locked}):
+            await cancel_executions(session, [part_id for part_id in locked if reasons[part_id] == reason], reason)
+        return len(locked)
 
     async def _lock_without_parts(self, session: AsyncSession, execution_id: str, attempt: int) -> JobExecution | None:
         """The execution, locked; None: it has parts, which an attempt before this one has made."""

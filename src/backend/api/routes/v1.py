@@ -99,7 +99,7 @@ async def get_execution(context: Context, reference: str) -> models.ExecutionDet
     async with context.session() as session:
         row = await context.scheduler.get_execution(session, reference)
         attempts = await context.scheduler.list_attempts(session, row.id)
-        parts = await context.parts.find(session, row.id)
+        parts = await context.parts.find(session, row.id, details=False)
         part_of = await context.parts.find_parent(session, row.id)
     counts = {name: getattr(row, f"rows_{name}") for name in models.Counts.model_fields}
     columns = set(models.ExecutionDetail.model_fields) - {"counts", "attempts", "parts", "part_of"}
