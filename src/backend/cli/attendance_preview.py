@@ -74,17 +74,17 @@ def preview(  # noqa: PLR0917 - the parameters are options
     then 1, unless --skip-bad-lines is given. docs/attendance-preview.md describes the files and the JSON.
     """
     from backend.adapters.csv_table import CsvReading
-    from backend.domain.attendance.preview import describe_person, end_of_next_day, find_dates, preview_people, zone_of
+    from backend.domain.attendance.preview import describe_person, end_of_next_day, find_dates, preview_people
 
     first_on, last_on = _read_date("--from", first), _read_date("--to", last)
     reading = CsvReading()
     employed, people = _read_people(employment, leave, reading)
     rules = _read_rules(policy, employed, timezone)
     grouped, is_listed = _read_punches(punches, rules, people, reading), employment is not None
+    zones = {number: _zone(rules, people, number) for number in (*people, *grouped)}
+    dates = find_dates((some, zones[number]) for number, some in grouped.items())
+    first_on, last_on = _choose_dates(first_on, last_on, dates, reading)
     people = _choose_people(people, grouped, employee, is_listed=is_listed)
-    zones = {number: zone_of(rules, facts.site) for number, facts in people.items()}
-    dates = find_dates((grouped.get(number, ()), zone) for number, zone in zones.items())
-    first_on, last_on = _choose_dates(first_on, last_on, dates)
     until = _read_as_of(as_of, rules) or end_of_next_day(last_on, [*zones.values()] or [dt.UTC])
     setup = _make_setup(policy, rules, first_on, last_on)
     found = [*preview_people(setup, people, grouped, first=first_on, last=last_on, as_of=until)]
@@ -151,15 +151,17 @@ def _read_punches(
 ) -> dict[str, list[WorkPunch]]:
     """The punches by employee number."""
     from backend.adapters.punch_csv import read_punch_csv
-    from backend.domain.attendance.preview import zone_of
-
-    def zone(number: str) -> dt.tzinfo:
-        return zone_of(rules, people[number].site if number in people else None)
 
     found: dict[str, list[WorkPunch]] = {}
-    for number, punch in read_punch_csv(file, zone, reading):
+    for number, punch in read_punch_csv(file, lambda number: _zone(rules, people, number), reading):
         found.setdefault(number, []).append(punch)
     return found
+
+
+def _zone(rules: AttendanceRules, people: Mapping[str, PersonFacts], number: str) -> dt.tzinfo:
+    from backend.domain.attendance.preview import zone_of
+
+    return zone_of(rules, people[number].site if number in people else None)
 
 
 def _choose_people(
@@ -186,11 +188,12 @@ def _choose_people(
 
 
 def _choose_dates(
-    first: dt.date | None, last: dt.date | None, dates: tuple[dt.date, dt.date] | None
+    first: dt.date | None, last: dt.date | None, dates: tuple[dt.date, dt.date] | None, reading: CsvReading
 ) -> tuple[dt.date, dt.date]:
     if first is None or last is None:
         if dates is None and first is None and last is None:
-            raise typer.BadParameter("There are no punches to tell the days; give --from and --to.")
+            unread = f" The first line that could not be read: {reading.problems[0]}." if reading.problems else ""
+            raise typer.BadParameter(f"There are no punches to tell the days; give --from and --to.{unread}")
         one, other = dates or (first or last, first or last)
         is_asked = first is not None or last is not None
         first, last = first or one, last or other
