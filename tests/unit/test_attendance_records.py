@@ -98,6 +98,14 @@ def test_a_day_comes_back_from_its_record(day: AttendanceDay) -> None:
     assert day == day_from_record(json.loads(json.dumps(day_to_record(day))))
 
 
+def test_a_record_of_an_earlier_version_can_be_read() -> None:
+    """A total that it does not have is 0."""
+    record = day_to_record(compute_day("9:00i 17:00o"))
+    record["totals"].pop()
+
+    assert (8 * 3600, 0) == (day_from_record(record).worked_seconds, day_from_record(record).leave_seconds)
+
+
 def test_a_record_is_short() -> None:
     """An ordinary day with four punches takes less than 600 characters."""
     day = compute_day("9:00i 12:00o 12:30i 17:00o")

@@ -39,7 +39,7 @@ TOTALS = (
     "rounding_seconds",
     "leave_seconds",
 )
-"""The totals of a day, in the order in which they are stored and told."""
+"""The totals of a day, in the order in which they are stored and told; a new one is the last."""
 
 _UTC = dt.UTC
 _from_second = dt.datetime.fromtimestamp
@@ -120,7 +120,8 @@ def day_from_record(record: Mapping[str, Any]) -> AttendanceDay:
         holidays=tuple(_holiday_from(item) for item in get("holidays", ())),
         leaves=tuple(_leave_from(item) for item in get("leaves", ())),
         override=None if override is None else _override_from(override),
-        **dict(zip(TOTALS, record["totals"], strict=True)),
+        # A record of an earlier version may have fewer.
+        **dict(zip(TOTALS, record["totals"], strict=False)),
     )
 
 
