@@ -5,16 +5,18 @@ Knows the standard library only, because peers run it in environments of their o
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 _STATUS = Path("/proc/self/status")
+_TICK_SECONDS = 0.005
 
 
 @dataclass(kw_only=True)
@@ -58,6 +60,29 @@ def measured() -> Iterator[Cost]:
     yield cost
     cost.seconds, cost.cpu_seconds = time.perf_counter() - begun, time.process_time() - cpu_begun
     cost.peak_bytes = _read_status("VmHWM")
+
+
+@contextlib.asynccontextmanager
+async def watch_loop(cost: Cost) -> AsyncIterator[None]:
+    """Note the largest gap of the running loop during the block."""
+    gaps: list[float] = []
+    ticker = asyncio.create_task(_tick(gaps))
+    try:
+        yield
+    finally:
+        ticker.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticker
+        cost.loop_gap_ms = max(gaps, default=0.0) * 1000
+
+
+async def _tick(gaps: list[float]) -> None:
+    last = time.perf_counter()
+    while True:
+        await asyncio.sleep(_TICK_SECONDS)
+        now = time.perf_counter()
+        gaps.append(now - last - _TICK_SECONDS)
+        last = now
 
 
 def _read_status(name: str) -> int:

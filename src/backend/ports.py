@@ -248,6 +248,14 @@ class PunchSource(Protocol):
         """
         ...
 
+    async def find_recent(self, plan: ReadPlan, now: dt.datetime, limit: int) -> Portion | None:
+        """About the last so many events of what is planned, for a look at them; None: there are none."""
+        ...
+
+    async def measure_clocks(self, portion: Portion) -> Mapping[str, int]:
+        """By device, how many seconds its clock is behind (or its events come late); negative: ahead."""
+        ...
+
 
 class PunchStore(Protocol):
     """The punches, and how far each source has been read. One run at a time owns a source: the last that took it."""
@@ -309,6 +317,10 @@ class UserMatching(Protocol):
 
 class PunchUsers(Protocol):
     """The user ids of the time clocks, and whose they are."""
+
+    async def find_unknown(self, source: str, rule: EmployeeRule, user_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the user ids that would be nobody's."""
+        ...
 
     def matching(self, sources: Collection[str]) -> AbstractAsyncContextManager[UserMatching]:
         """One transaction in which users of these sources are matched."""

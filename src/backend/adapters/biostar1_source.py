@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import datetime as dt
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -105,6 +105,15 @@ class Biostar1Source:
                 count += len(ahead)
         if ahead is not None:
             yield dataclasses.replace(ahead, marks={portion.mark: count})
+
+    async def find_recent(self, plan: ReadPlan, now: dt.datetime, limit: int) -> Portion | None:
+        """The last day before tomorrow that has events."""
+        tomorrow = int(now.timestamp()) + _DAY
+        return next((item for item in reversed(plan.portions) if item.after < tomorrow), None)
+
+    async def measure_clocks(self, portion: Portion) -> Mapping[str, int]:
+        """Nothing: the table does not tell when an event arrived."""
+        return {}
 
 
 def _to_events(

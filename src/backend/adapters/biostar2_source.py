@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import re
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -30,6 +31,7 @@ _PACKED_EVENTS = 20_000
 _PLAIN_EVENTS = {"mysql": 2_000, "mssql": 10_000, "sqlite": 10_000}
 # Between the values of a packed column; no user id holds it, or the page is read again row by row.
 _RECORD = "\x1e"
+_QUARTER = 900
 
 _LIST_TABLES: Mapping[str, str] = {
     "mysql": "SELECT NULL, table_name FROM information_schema.tables WHERE table_schema = DATABASE()",
@@ -138,6 +140,30 @@ class Biostar2Source:
             if is_last:
                 return
 
+    async def find_recent(self, plan: ReadPlan, now: dt.datetime, limit: int) -> Portion | None:
+        """About the last so many events of the newest table that has any."""
+        for portion in reversed(plan.portions):
+            number = self._table(portion.table).c.EVTLGUID
+            async with self._database.session() as session:
+                last = await session.scalar(select(func.max(number)))
+            if last is not None:
+                return Portion(table=portion.table, after=max(0, last - limit), mark=portion.mark)
+        return None
+
+    async def measure_clocks(self, portion: Portion) -> Mapping[str, int]:
+        """By device, how far the time of the server, at the soonest, was behind that of the device.
+
+        The server's time has no zone: that is taken for its zone in which most events came at once.
+        """
+        names: list[ColumnClause[Any]] = [
+            column(quoted_name(name, quote=False)) for name in ("DEVUID", "DEVDT", "SRVDT", "EVTLGUID")
+        ]
+        events = table(quoted_name(portion.table, quote=False), *names, schema=self._schemas.get(portion.table))
+        query = select(*names[:3]).select_from(events).where(names[3] > portion.after)
+        async with self._database.session() as session:
+            rows = (await session.execute(query)).all()
+        return await asyncio.to_thread(_measure_clocks, rows)
+
     def _reread_from(self, cursor: int) -> int:
         return max(0, cursor - self.rules.reread_events)
 
@@ -231,6 +257,19 @@ def _split(text: str | None, separator: str) -> pa.Array:
 
 def _without_empty(texts: pa.Array) -> pa.Array:
     return pc.if_else(pc.equal(texts, ""), pa.scalar(None, pa.string()), texts)
+
+
+def _measure_clocks(rows: Sequence[Sequence[Any]]) -> Mapping[str, int]:
+    delays: defaultdict[str, list[int]] = defaultdict(list)
+    for device, seconds, stored in rows:
+        at = dt.datetime.fromisoformat(stored) if isinstance(stored, str) else stored
+        if device is not None and seconds and at is not None:
+            delays[str(device)].append(round(at.replace(tzinfo=dt.UTC).timestamp()) - seconds)
+    if not delays:
+        return {}
+    usual = float(np.median(np.concatenate([np.array(each) for each in delays.values()])))
+    offset = round(usual / _QUARTER) * _QUARTER
+    return {device: min(each) - offset for device, each in delays.items()}
 
 
 def _is_month(text: str) -> bool:

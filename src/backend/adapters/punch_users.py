@@ -11,6 +11,7 @@ from typing import TypeVar
 
 from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import aliased
 
 from backend.adapters.attendance_store import instant_text, lock_stream, make_stream
 from backend.db.database import Database
@@ -97,6 +98,20 @@ class DatabasePunchUsers:
                 )
             )
 
+    async def find_unknown(self, source: str, rule: EmployeeRule, user_ids: Sequence[str]) -> Sequence[str]:
+        """Those of the user ids that would be nobody's."""
+        unknown: list[str] = []
+        async with self._database.reader() as session:
+            for some in _chunks(user_ids):
+                assigned = await session.scalars(
+                    select(PunchUser.user_id).where(
+                        PunchUser.source == source, PunchUser.user_id.in_(some), PunchUser.assigned_no.is_not(None)
+                    )
+                )
+                known = {*assigned, *await _find_candidates(session, rule, some)}
+                unknown += [user_id for user_id in some if user_id not in known]
+        return unknown
+
     async def list_users(
         self, rules: Mapping[str, EmployeeRule], *, unknown_only: bool = False, limit: int = 1000
     ) -> Sequence[UserFacts]:
@@ -179,13 +194,17 @@ class DatabaseMatching:
 
 
 async def _find_ranges(session: AsyncSession, user_ids: Sequence[str]) -> Mapping[str, tuple[dt.datetime, dt.datetime]]:
-    # Of all sources: by the index alone, and a day that is computed once more stays what it is.
-    query = (
-        select(Punch.user_id, func.min(Punch.punched_at), func.max(Punch.punched_at))
-        .where(Punch.user_id.in_(user_ids))
-        .group_by(Punch.user_id)
+    # Of all sources: by the index alone, and a day that is computed once more stays what it is. The index is named, as
+    # a server that has no statistics yet of what was just loaded reads the table.
+    punches = aliased(Punch)
+    at = select(punches.punched_at).where(punches.user_id == PunchUser.user_id).limit(1)
+    index = "FORCE INDEX (ix_attendance_punch_user_id_punched_at)"
+    first, last = (
+        at.order_by(order).with_hint(punches, index, "mysql").with_hint(punches, index, "mariadb").scalar_subquery()
+        for order in (punches.punched_at.asc(), punches.punched_at.desc())
     )
-    return {user: (first, last) for user, first, last in await session.execute(query)}
+    query = select(PunchUser.user_id, first, last).where(PunchUser.user_id.in_(user_ids)).distinct()
+    return {user: (begin, end) for user, begin, end in await session.execute(query) if begin is not None}
 
 
 async def _describe(

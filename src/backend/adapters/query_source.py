@@ -92,6 +92,14 @@ class QuerySource:
                 last = events.cursor or last
                 yield events
 
+    async def find_recent(self, plan: ReadPlan, now: dt.datetime, limit: int) -> Portion | None:
+        """The last week."""
+        return Portion(table=TABLE, since=now - dt.timedelta(days=7))
+
+    async def measure_clocks(self, portion: Portion) -> Mapping[str, int]:
+        """Nothing: no column tells when a punch arrived."""
+        return {}
+
     def _wall_time(self, instant: dt.datetime) -> object:
         zone = zoneinfo.ZoneInfo(self.rules.timezone) if self.rules.timezone else dt.UTC
         wall = instant.astimezone(zone).replace(tzinfo=None)

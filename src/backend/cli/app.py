@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from typer.exceptions import TyperException
 
-from backend.cli import attendance, database, doctor, executions, hris, jobs, processes, tasks
+from backend.cli import attendance, database, doctor, executions, hris, jobs, processes, punches, tasks
 from backend.cli.exits import ExitCode, exit_code_of
 from backend.cli.output import note, print_json
 from backend.errors import HrsyncError
@@ -53,6 +53,7 @@ app.add_typer(tasks.app, name="tasks")
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(executions.app, name="executions")
 app.add_typer(hris.app, name="hris")
+app.add_typer(punches.app, name="punches")
 app.add_typer(attendance.app, name="attendance")
 
 
