@@ -223,42 +223,56 @@ class Marking:
         """Employees and instants of the punches with these ids (exclusive, inclusive); nobody's are left out."""
         while after < until:
             upto = min(until, after + _ROWS_PER_READ)
-            query = (
-                select(PunchUser.employee_no, Punch.punched_at)
-                .join(PunchUser, (PunchUser.source == Punch.source) & (PunchUser.user_id == Punch.user_id))
-                .where(Punch.id > after, Punch.id <= upto, PunchUser.employee_no.is_not(None))
-            )
-            yield [(str(number), at) for number, at in (await self._session.execute(query)).all()]
+            query = select(Punch.source, Punch.user_id, Punch.punched_at).where(Punch.id > after, Punch.id <= upto)
+            rows = (await self._session.execute(query)).all()
+            owners = await self._find_owners({(source, user) for source, user, _ in rows})
+            yield [(owners[source, user], at) for source, user, at in rows if (source, user) in owners]
             after = upto
 
     async def span_new_punches(self, after: int, until: int) -> Sequence[tuple[str, dt.datetime, dt.datetime]]:
-        """The same by employee: the first and the last instant."""
+        """The same by user: employee, the first and the last instant."""
         query = (
-            select(PunchUser.employee_no, func.min(Punch.punched_at), func.max(Punch.punched_at))
-            .join(PunchUser, (PunchUser.source == Punch.source) & (PunchUser.user_id == Punch.user_id))
-            .where(Punch.id > after, Punch.id <= until, PunchUser.employee_no.is_not(None))
-            .group_by(PunchUser.employee_no)
+            select(Punch.source, Punch.user_id, func.min(Punch.punched_at), func.max(Punch.punched_at))
+            .with_hint(Punch, "FORCE INDEX (PRIMARY)", "mysql")
+            .where(Punch.id > after, Punch.id <= until)
+            .group_by(Punch.source, Punch.user_id)
         )
-        return [(str(number), first, last) for number, first, last in (await self._session.execute(query)).all()]
+        rows = (await self._session.execute(query)).all()
+        owners = await self._find_owners({(source, user) for source, user, _, _ in rows})
+        return [(owners[source, user], first, last) for source, user, first, last in rows if (source, user) in owners]
 
     async def punches_around_changes(self, after: int, until: int) -> Sequence[tuple[str, dt.datetime]]:
         """Employees and instants of the punches that the clock changes with these ids make doubtful."""
         query = select(ClockChange).where(ClockChange.id > after, ClockChange.id <= until)
-        found: list[tuple[str, dt.datetime]] = []
+        rows: list[tuple[str, str, dt.datetime]] = []
         for change in (await self._session.scalars(query)).all():
             doubt = dt.timedelta(seconds=change.doubt_seconds)
             around = (
-                select(PunchUser.employee_no, Punch.punched_at)
-                .join(PunchUser, (PunchUser.source == Punch.source) & (PunchUser.user_id == Punch.user_id))
+                select(Punch.source, Punch.user_id, Punch.punched_at)
+                .with_hint(Punch, "FORCE INDEX (ix_attendance_punch_punched_at)", "mysql")
                 .where(
                     Punch.punched_at.between(change.changed_at - doubt, change.changed_at + doubt),
                     Punch.source == change.source,
                     Punch.device_id == change.device_id,
-                    PunchUser.employee_no.is_not(None),
                 )
             )
-            found += [(str(number), at) for number, at in (await self._session.execute(around)).all()]
-        return found
+            rows += [(source, user, at) for source, user, at in (await self._session.execute(around)).all()]
+        owners = await self._find_owners({(source, user) for source, user, _ in rows})
+        return [(owners[source, user], at) for source, user, at in rows if (source, user) in owners]
+
+    async def _find_owners(self, users: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]:
+        """Whose users these are; by their keys, as for a join a server with old statistics may take hours."""
+        by_source: defaultdict[str, list[str]] = defaultdict(list)
+        for source, user in users:
+            by_source[source].append(user)
+        owners: dict[tuple[str, str], str] = {}
+        for source, its_users in by_source.items():
+            for some in _slices(its_users):
+                query = select(PunchUser.user_id, PunchUser.employee_no).where(
+                    PunchUser.source == source, PunchUser.user_id.in_(some), PunchUser.employee_no.is_not(None)
+                )
+                owners |= {(source, user): str(owner) for user, owner in (await self._session.execute(query)).all()}
+        return owners
 
     async def mark(self, marks: Iterable[tuple[str, dt.date, dt.date, str]]) -> int:
         """Mark days to be computed again: employee number, first and last date, reason. How many marks were new."""
