@@ -28,7 +28,7 @@ from backend.domain.attendance.policies import (
     Rounding,
     RoundingMode,
 )
-from backend.domain.attendance.shifts import FlexibleShift, Roster, Shift
+from backend.domain.attendance.shifts import FlexibleShift, Roster, RosterPart, Shift
 from backend.domain.attendance.touching import Change, CorrectedPunch, RosterChange, days_touched_by
 from backend.domain.attendance.wall_clock import second_at, to_second
 from backend.domain.attendance.windows import assign, plan_timetable
@@ -39,6 +39,7 @@ from tests.support.attendance import BERLIN, FREE, LATER, NIGHTS, NINE_TO_FIVE, 
 FIRST = dt.date(2026, 3, 26)  # around the night of a clock change
 LAST = FIRST + dt.timedelta(days=5)
 START = dt.datetime(2026, 3, 25, tzinfo=dt.UTC)
+MODES = list(RoundingMode)
 DAYS = [FIRST + dt.timedelta(days=number) for number in range(6)]
 
 ONE_WEEK = dt.timedelta(days=7)
@@ -62,50 +63,85 @@ ROSTERS: list[Roster] = [
     roster("night", "midnight", "flex", None, "early", shifts=SHIFTS),
     roster(("early", "late"), None, "midnight", "night", shifts=SHIFTS),
 ]
-roundings = st.builds(
-    Rounding,
-    unit_seconds=st.sampled_from([0, 300, 900, 3600]),
-    mode=st.sampled_from(RoundingMode),
-    window_seconds=st.sampled_from([None, None, 0, 900]),
-)
-policies = st.builds(
-    Policy,
-    day_rule=st.sampled_from(DayRule),
-    pairing=st.sampled_from(Pairing),
-    hours=st.sampled_from(Hours),
-    duplicate_seconds=st.sampled_from([0, 60, 600]),
-    late_grace_seconds=st.sampled_from([0, 600]),
-    absent_below_seconds=st.sampled_from([0, 3600]),
-    half_day_below_seconds=st.sampled_from([0, 4 * 3600]),
-    auto_check_out=st.booleans(),
-    auto_check_out_after_seconds=st.sampled_from([0, 4 * 3600]),
-    unscheduled_work=st.booleans(),
-    rounded_lateness=st.booleans(),
-    minimum_time_off_seconds=st.sampled_from([4 * 3600, 3600, 14 * 3600]),
-    maximum_shift_seconds=st.sampled_from([16 * 3600, 24 * 3600]),
-    round_in=roundings,
-    round_out=roundings,
-    round_total=roundings.map(lambda rounding: dataclasses.replace(rounding, window_seconds=None)),
-    breaks=st.builds(
-        BreakRules,
-        min_gap_seconds=st.sampled_from([None, 600]),
-        in_windows=st.booleans(),
-        deductions=st.sampled_from([(), (AutoBreak(after_seconds=14_400, deduct_seconds=1800),)]),
-        count_taken=st.booleans(),
-        paid_seconds=st.sampled_from([0, 900]),
-    ),
-    overtime=st.builds(
-        OvertimeRules,
-        over_schedule=st.booleans(),
-        before_tolerance_seconds=st.sampled_from([0, 900]),
-        daily_limit_seconds=st.sampled_from([None, 7 * 3600]),
-        weekly_limit_seconds=st.sampled_from([None, 20 * 3600]),
-        on_rest_days=st.booleans(),
-        on_holidays=st.booleans(),
-        by_keys=st.booleans(),
-    ),
-)
-# Mostly at the edges of windows, where things go wrong, and close to one another.
+# Drawn as a whole: Hypothesis prefers simple values, and a policy whose rules are nearly all off finds nothing.
+seeds = st.integers(0, 2**32)
+
+
+def make_policy(seed: int) -> Policy:
+    """Any rules that do not contradict each other."""
+    pick = random.Random(seed).choice
+
+    def rounding(*windows: int | None) -> Rounding:
+        return Rounding(unit_seconds=pick([0, 900, 3600, 21_600]), mode=pick(MODES), window_seconds=pick(windows))
+
+    return Policy(
+        day_rule=pick(list(DayRule)),
+        pairing=pick(list(Pairing)),
+        hours=pick(list(Hours)),
+        duplicate_seconds=pick([0, 60, 600]),
+        late_grace_seconds=pick([0, 600]),
+        absent_below_seconds=pick([0, 3600]),
+        half_day_below_seconds=pick([0, 4 * 3600]),
+        minimum_time_off_seconds=pick([4 * 3600, 3600, 14 * 3600]),
+        maximum_shift_seconds=pick([16 * 3600, 24 * 3600]),
+        auto_check_out=pick([True, False]),
+        auto_check_out_after_seconds=pick([0, 4 * 3600]),
+        unscheduled_work=pick([True, False]),
+        rounded_lateness=pick([True, False]),
+        round_in=rounding(None, None, 0, 900),
+        round_out=rounding(None, None, 0, 900),
+        round_total=rounding(None),
+        breaks=BreakRules(
+            min_gap_seconds=pick([None, None, 600]),
+            in_windows=pick([True, False]),
+            deductions=pick([(), (AutoBreak(after_seconds=14_400, deduct_seconds=1800),)]),
+            count_taken=pick([True, False]),
+            paid_seconds=pick([0, 900]),
+        ),
+        overtime=OvertimeRules(
+            over_schedule=pick([True, False]),
+            before_tolerance_seconds=pick([0, 900]),
+            daily_limit_seconds=pick([None, 7 * 3600]),
+            weekly_limit_seconds=pick([None, 20 * 3600]),
+            on_rest_days=pick([True, False]),
+            on_holidays=pick([True, False]),
+            by_keys=pick([True, False]),
+        ),
+    )
+
+
+def make_days(seed: int) -> list[WorkPunch]:
+    """Some days of punches at the edges of shifts and of windows, where things go wrong, and close to one another."""
+    draw = random.Random(seed)
+    says = draw.choice([[None], [Direction.IN, Direction.OUT], list(Direction), [None, *Direction]])
+    found = {}
+    for day in range(draw.choice([1, 3, 8])):
+        for _ in range(draw.choice([0, 2, 4, 6])):
+            hour = draw.choice([0, 1, 2, 3, 5, 6, 7, 8, 9, 12, 13, 14, 15, 17, 18, 20, 21, 22, 23])
+            minute = 1440 * day + 60 * hour + draw.choice([0, 0, 0, 0, 1, -1, 5, 9, 15, 16, 30, 50])
+            found[minute] = says[len(found) % len(says)] if len(says) == 2 else draw.choice(says)
+    return [
+        WorkPunch(f"p{number}", START + dt.timedelta(minutes=minute), found[minute])
+        for number, minute in enumerate(sorted(found))
+    ]
+
+
+def make_chain(seed: int) -> list[WorkPunch]:
+    """Weeks on end without a long rest, so that each punch depends on those before it; one or two are forgotten."""
+    draw = random.Random(seed)
+    gaps = draw.choice([[720, 720], [700, 740], [480, 960], [540, 900], [300, 300, 300, 540], [150, 200], [1000, 1000]])
+    minute = draw.randrange(-30 * 1440, 0)
+    found = []
+    for number in range(draw.randrange(10, 100)):
+        direction = draw.choice([Direction.IN, Direction.OUT, None])
+        if draw.random() > 0.02:
+            found.append(WorkPunch(f"c{number}", START + dt.timedelta(minutes=minute), direction))
+        minute += gaps[number % len(gaps)] + draw.randrange(-9, 10)
+    return found
+
+
+policies = seeds.map(make_policy)
+chains = seeds.map(make_chain)
 minutes = st.one_of(
     st.integers(0, 8 * 24 * 60),
     st.builds(
@@ -114,42 +150,16 @@ minutes = st.one_of(
         st.sampled_from([0, 0, 0, 1, -1, 15, 16, 5, 50]),
     ),
 )
-punch_lists = st.lists(
-    st.tuples(minutes, st.sampled_from([None, *Direction])), max_size=30, unique_by=lambda item: item[0]
-).map(
-    lambda items: [
-        WorkPunch(f"p{number}", START + dt.timedelta(minutes=minute), direction)
-        for number, (minute, direction) in enumerate(items)
-    ]
-)
-# Weeks on end without a long rest, where each punch depends on those before it.
-chains = st.tuples(
-    st.integers(-30 * 24, 0),
-    st.lists(
-        st.tuples(
-            st.sampled_from([7 * 60, 8 * 60, 12 * 60, 12 * 60 + 1, 16 * 60, 16 * 60, 16 * 60 + 1, 5 * 60, 14 * 60, 30]),
-            st.sampled_from([Direction.IN, Direction.OUT, None]),
-        ),
-        min_size=1,
-        max_size=6,
+punch_lists = st.one_of(
+    st.lists(st.tuples(minutes, st.sampled_from([None, *Direction])), max_size=30, unique_by=lambda item: item[0]).map(
+        lambda items: [
+            WorkPunch(f"p{number}", START + dt.timedelta(minutes=minute), direction)
+            for number, (minute, direction) in enumerate(items)
+        ]
     ),
-    st.integers(1, 80),
-    st.lists(st.tuples(st.integers(0, 79), st.integers(0, 20)), max_size=3),
-).map(lambda given: make_chain(*given))
-
-
-def make_chain(
-    hour: int, cycle: list[tuple[int, Direction | None]], count: int, odd: list[tuple[int, int]]
-) -> list[WorkPunch]:
-    """Punches in a cycle of gaps, some of them a few minutes later."""
-    found, minute, late = [], hour * 60, dict(odd)
-    for number, (gap, direction) in zip(range(count), itertools.cycle(cycle), strict=False):
-        instant = START + dt.timedelta(minutes=minute + late.get(number, 0))
-        found.append(WorkPunch(f"c{number}", instant, direction))
-        minute += gap
-    return found
-
-
+    seeds.map(make_days),
+    seeds.map(make_days),
+)
 parts = st.sampled_from(DayPart)
 holidays = st.builds(Holiday, holiday_on=st.sampled_from(DAYS), name=st.just("day"), day_part=parts)
 leaves = st.builds(
@@ -168,7 +178,7 @@ calendars = st.builds(
 )
 rosters = st.sampled_from(ROSTERS)
 employments = st.one_of(st.just(ALWAYS), st.sampled_from(DAYS).map(lambda day: Employment(periods=((None, day),))))
-thorough = settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+thorough = settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def compute(
@@ -292,8 +302,48 @@ def test_a_day_needs_only_the_punches_asked_for(
     """Punches before and after `punches_needed` have no say, however long one follows on the other."""
     begin, end = punches_needed(policy, BERLIN, day, day, shifts if by_roster else None)
     some = [punch for punch in punches if begin <= punch.punched_at < end]
-    expected = compute(punches, shifts, policy, calendar, first=day, last=day)
-    assert expected == compute(some, shifts, policy, calendar, first=day, last=day)
+    expected = compute(punches, shifts, policy, calendar)[DAYS.index(day)]
+    assert [expected] == compute(some, shifts, policy, calendar, first=day, last=day)
+
+
+free_policies = seeds.map(
+    lambda seed: Policy(
+        day_rule=random.Random(seed).choice(list(DayRule)),
+        pairing=random.Random(seed + 1).choice([Pairing.ALTERNATING, Pairing.ALTERNATING, Pairing.BY_DIRECTION]),
+        maximum_shift_seconds=random.Random(seed + 2).choice([16, 16, 24]) * 3600,
+    )
+)
+NIGHT_THEN_FREE = Roster(
+    parts=(RosterPart(last_on=FIRST - dt.timedelta(days=9), pattern=NIGHTS.parts[0].pattern),), shifts=NIGHTS.shifts
+)
+
+
+@thorough
+@given(chains, free_policies, st.sampled_from([FREE, FREE, NIGHT_THEN_FREE]), st.sampled_from(DAYS), st.booleans())
+def test_free_work_needs_only_the_punches_asked_for(
+    punches: list[WorkPunch], policy: Policy, shifts: Roster, day: dt.date, by_roster: bool
+) -> None:
+    """A chain of punches has a beginning that is certain, and it is near."""
+    begin, end = punches_needed(policy, BERLIN, day, day, shifts if by_roster else None)
+    some = [punch for punch in punches if begin <= punch.punched_at < end]
+    whole = compute(punches, shifts, policy, first=FIRST - 5 * ONE_WEEK, last=LAST + 5 * ONE_WEEK)
+    [expected] = [item for item in whole if item.work_on == day]
+    assert [expected] == compute(some, shifts, policy, first=day, last=day)
+
+
+@thorough
+@given(chains, free_policies, st.sampled_from([FREE, FREE, NIGHT_THEN_FREE]), minutes)
+def test_what_one_punch_of_free_work_touches_is_known(
+    punches: list[WorkPunch], policy: Policy, shifts: Roster, minute: int
+) -> None:
+    """One more punch, or one fewer, changes no days but those that are named."""
+    new = WorkPunch("new", START + dt.timedelta(minutes=minute), Direction.IN)
+    first, last = FIRST - 5 * ONE_WEEK, LAST + 5 * ONE_WEEK
+    before = compute(punches, shifts, policy, first=first, last=last)
+    after = compute([*punches, new], shifts, policy, first=first, last=last)
+    touched = days_touched_by(new, shifts, policy, Calendar(), timezone=BERLIN, first=first, last=last)
+    assert {old.work_on for old, new in zip(before, after, strict=True) if old != new} <= set(touched)
+    assert len(touched) <= 24
 
 
 @thorough

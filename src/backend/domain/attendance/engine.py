@@ -71,7 +71,7 @@ def compute_days(
     drafts = {day: Draft(day) for day in _dates(begin, last) if employment.covers(day)}
     if not drafts:
         return []
-    table = plan_timetable(shifts, timezone, begin, last)
+    table = _plan(shifts, timezone, begin, last)
     until = to_second(as_of)
     events, set_aside = _order(punches, corrections, until)
     inside, outside, repeated = assign(table.slots, events, policy)
@@ -84,7 +84,8 @@ def compute_days(
     ]
     for slot, its_events in group_freely(outside, table.slots, policy, timezone) if outside else ():
         if policy.unscheduled_work or _may_be_free(slot.work_on, table, calendar):
-            work.append((slot, its_events))
+            if earliest <= slot.work_on <= last:
+                work.append((slot, its_events))
         else:
             set_aside.extend((event, Fate.OUTSIDE_WINDOWS) for event in its_events)
     ledger = Ledger(drafts, policy, timezone, calendar, employment)
@@ -154,18 +155,38 @@ def punches_needed(
     Args:
         shifts: the schedule, if it is known: fixed shifts make the time shorter.
     """
-    begin = _week_start(first, policy) - ONE_DAY  # what began on the day before can reach into the first one
-    earliest, latest = dates_that_matter(begin, last)
+    begin = _week_start(first, policy)
+    earliest, latest = dates_that_matter(begin - ONE_DAY, last)
     if shifts is not None:
-        # Nothing is grouped across a fixed shift.
         near = 2 * policy.duplicate_seconds
-        opens, closes = second_at(timezone, begin, 0), second_at(timezone, last + ONE_DAY, 0)
-        slots = plan_timetable(shifts, timezone, earliest, latest).slots
-        before = [slot.closes for slot in slots if slot.closes < opens]
-        after = [slot.opens for slot in slots if slot.opens > closes and slot.work_on > last]
-        earliest = max([earliest, *(date_at(timezone, second - near) for second in before[-1:])])
-        latest = min([latest, *(date_at(timezone, second + near) for second in after[:1])])
+        before, after = _find_borders(_plan(shifts, timezone, begin, last), timezone, begin, last)
+        earliest = earliest if before is None else max(earliest, date_at(timezone, before - near))
+        latest = latest if after is None else min(latest, date_at(timezone, after + near))
     return to_instant(second_at(timezone, earliest, 0)), to_instant(second_at(timezone, latest + ONE_DAY, 0))
+
+
+def _plan(shifts: Roster, zone: dt.tzinfo, first: dt.date, last: dt.date) -> Timetable:
+    """What is scheduled, as far around the dates as free work beside them can reach."""
+    table = plan_timetable(shifts, zone, first, last)
+    if None in _find_borders(table, zone, first, last):
+        return plan_timetable(shifts, zone, *dates_that_matter(first - ONE_DAY, last))
+    return table
+
+
+def _find_borders(table: Timetable, zone: dt.tzinfo, first: dt.date, last: dt.date) -> tuple[int | None, int | None]:
+    """Where a fixed shift before some dates, and one after them, part their free work from all other.
+
+    What begins on the day before can reach into the first date.
+    """
+    opens, closes = second_at(zone, first - ONE_DAY, 0), second_at(zone, last + ONE_DAY, 0)
+    before = after = None
+    for slot in table.slots:
+        if slot.closes < opens:
+            before = slot.closes
+        elif slot.opens > closes and slot.work_on > last:
+            after = slot.opens
+            break
+    return before, after
 
 
 def _week_start(day: dt.date, policy: Policy) -> dt.date:
