@@ -2,35 +2,47 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime as dt
+import shutil
 import signal
 import sqlite3
 import sys
-from collections.abc import AsyncIterator, Callable
+import tempfile
+import zoneinfo
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from sqlalchemy import select, text
+from sqlalchemy.engine import make_url
 
 from backend.adapters.attendance_store import DatabaseAttendanceStore
+from backend.adapters.biostar2_source import Biostar2Source
 from backend.adapters.punch_users import DatabasePunchUsers
 from backend.celery_bridge import TASK_REGISTRY
 from backend.db.biostar_database import biostar as settings_biostar
 from backend.db.database import Database
 from backend.db.maria_database import maria
 from backend.db.models import Punch, Stream
+from backend.db.models.attendance import ClockChange, PunchUser
 from backend.demo.company import write_biostar
 from backend.domain.executions import RowCounts, RunReport
-from backend.domain.punches import Direction, Month, PunchRules
+from backend.domain.punch_events import EventBatch, times_of_seconds
+from backend.domain.punches import Direction, IngestState, Month, Portion, PunchRules, ReadPlan
 from backend.errors import ConfigurationError, PermanentError, TransientError
 from backend.services.ingest_punches import ingest_punches
 from backend.settings import Settings
 from tests.support.biostar import DENIED, Biostar, event, series
+from tests.support.databases import make_database
 from tests.support.hris import RecordedRun
 from tests.support.processes import Process
-from tests.support.servers import MariaDBServer
+from tests.support.servers import MariaDBServer, free_port
 
 NOW = dt.datetime(2026, 11, 21, 12, tzinfo=dt.UTC)
 
@@ -115,7 +127,6 @@ async def test_successful_user_events_become_punches(biostar: Biostar, database:
             "tables": {table: 2},
             "ignored": {"not_a_success": 2, "no_user": 1},
             "rejected": {"unreadable_time": 1},
-            "flags": {},
             "clock_changes": 1,
         }
     }
@@ -405,3 +416,247 @@ async def test_the_task_takes_over_the_company(
     assert expected > 10_000
     assert (report.counts.inserted, report.counts.rejected, again.counts.inserted) == (expected, 0, 0)
     assert await count(database) == (expected, expected)
+
+
+# --- months and devices -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("zone", "last_day"), [("Asia/Tokyo", "2026-12-01"), ("America/Los_Angeles", "2026-11-30")])
+async def test_the_month_ends_in_utc_wherever_the_site_is(
+    biostar: Biostar, database: Database, zone: str, last_day: str
+) -> None:
+    """Around the end of a month in UTC punches are in two tables, on whichever local day; polls around it find all."""
+    midnight = dt.datetime(2026, 12, 1, tzinfo=dt.UTC)
+    assert last_day == str((midnight - dt.timedelta(seconds=1)).astimezone(zoneinfo.ZoneInfo(zone)).date())
+    november = [event(f"2026-11-30 23:{minute}:00") for minute in (50, 59)]
+    december = [event(f"2026-12-01 00:0{minute}:00") for minute in (0, 1)]
+
+    await biostar.add("202611", november[0])
+    await ingest(biostar, database, now=midnight - dt.timedelta(minutes=5))
+    await biostar.add("202611", november[1])
+    await ingest(biostar, database, now=midnight + dt.timedelta(seconds=5))
+    await biostar.add("202612", *december)
+    await ingest(biostar, database, now=midnight + dt.timedelta(minutes=2))
+    minutes = [(table, f"{at:%d %H:%M}") for table, _, _, at, _ in await punches(database)]
+    tables = [biostar.table_name("202611")] * 2 + [biostar.table_name("202612")] * 2
+    assert list(zip(tables, ["30 23:50", "30 23:59", "01 00:00", "01 00:01"], strict=True)) == minutes
+
+
+async def test_a_device_that_is_ahead_begins_the_next_month(biostar: Biostar, database: Database) -> None:
+    """A device whose clock is ahead makes the table of a month that has not begun: it is read, its punch flagged."""
+    await biostar.add("202612", event("2026-12-01 00:10"))
+    await ingest(biostar, database, now=dt.datetime(2026, 11, 30, 23, 30, tzinfo=dt.UTC))
+    async with database.session() as session:
+        assert ["future"] == list(await session.scalars(select(Punch.flags)))
+
+
+async def test_a_device_may_be_offline_for_five_weeks(biostar: Biostar, database: Database) -> None:
+    """What it delivers at once, into three months, is taken over at the next run, and flagged as late."""
+    online = [series(f"2026-{month}-05 08:00", 3) for month in ("09", "10", "11")]
+    for month, events in zip(("202609", "202610", "202611"), online, strict=True):
+        await biostar.add(month, *events)
+    await ingest(biostar, database)
+    start = dt.datetime(2026, 9, 30, 8)
+    days = [start + dt.timedelta(days=day) for day in range(36)]
+    for day in days:
+        await biostar.add(f"{day:%Y%m}", {**event(day.isoformat(), "10777"), "DEVUID": 541000999})
+    again = NOW + dt.timedelta(minutes=5)
+    report = await ingest(biostar, database, now=again)
+    assert 36 == report.counts.inserted
+    async with database.session() as session:
+        assert ["10777"] * 36 == list(await session.scalars(select(Punch.user_id).where(Punch.flags == "late")))
+    found = [at.replace(tzinfo=None) for _, _, user, at, _ in await punches(database) if user == "10777"]
+    assert days == sorted(found)
+    assert 0 == (await ingest(biostar, database, now=again)).counts.read
+
+
+async def test_a_table_in_which_nothing_happened_is_not_read(biostar: Biostar, database: Database) -> None:
+    """An empty poll reads no event; one more event lets only its table be read, from a little before the cursor."""
+    await biostar.add("202610", *series("2026-10-02 08:00", 15))
+    await biostar.add("202611", *series("2026-11-02 08:00", 15))
+    await ingest(biostar, database)
+    assert (0, {}) == _read(await ingest(biostar, database))
+    await biostar.add("202610", event("2026-10-30 08:00"))
+    assert (16, {biostar.table_name("202610"): 1}) == _read(await ingest(biostar, database))
+
+
+def _read(report: RunReport) -> tuple[int | None, dict[str, int]]:
+    return report.counts.read, report.details["sources"]["biostar"]["tables"]
+
+
+async def test_strange_user_ids_come_over_as_they_are(biostar: Biostar, database: Database) -> None:
+    """Quotes, separators, backslashes, NULL and control characters in user ids are only text."""
+    strange = ["a,b", 'a"b', "a'b", "a\\b", "NULL", "\\N", "a\nb", "a\x1eb", "%s", ":x", "é李😀"]
+    if biostar.writer.dialect == "mssql":
+        strange.pop()  # the test's own driver writes no characters above U+FFFF there
+    await biostar.add("202611", *(event("2026-11-02 08:00", user) for user in strange * 30))
+    for batch_events in (len(strange), 1000):
+        await ingest(biostar, database, batch_events=batch_events, full=True)
+        assert sorted(strange * 30) == sorted(user for _, _, user, _, _ in await punches(database))
+
+
+async def test_a_server_that_takes_no_files_gets_statements(
+    biostar_on_sqlite: Biostar, mariadb_database: Database
+) -> None:
+    """Where LOAD DATA LOCAL is not allowed, the same comes over."""
+    await biostar_on_sqlite.add("202611", *series("2026-11-02 08:00", 2500))
+    store = DatabaseAttendanceStore(mariadb_database)
+    store._may_load_files = False
+    sources = [biostar_on_sqlite.source(batch_events=5000)]
+    users = DatabasePunchUsers(mariadb_database)
+    report = await ingest_punches(RecordedRun(), sources, store=store, users=users, now=NOW)
+    assert 2500 == report.counts.inserted
+    assert 0 == (await ingest(biostar_on_sqlite, mariadb_database, batch_events=5000, full=True)).counts.inserted
+
+
+# --- clocks that are set ----------------------------------------------------------------------------------------------
+
+
+async def test_changes_of_clocks_are_kept(biostar: Biostar, database: Database) -> None:
+    """That the clock of a device was set is kept once, with how far around it its punches are doubtful."""
+    await biostar.add("202611", event("2026-11-02 08:00"), event("2026-11-02 08:03", None, code=12800))
+    for _ in range(2):
+        await ingest(biostar, database, rules=PunchRules(doubt_seconds=300), full=True)
+    async with database.session() as session:
+        (change,) = await session.scalars(select(ClockChange))
+    assert (biostar.table_name("202611"), "2", "541000101", 12800, 300) == (
+        change.source_table,
+        change.event_key,
+        change.device_id,
+        change.event_code,
+        change.doubt_seconds,
+    )
+    assert dt.datetime(2026, 11, 2, 8, 3, tzinfo=dt.UTC) == change.changed_at
+
+
+# --- several sources --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("trouble", ["away", "encrypted", "something else"])
+async def test_one_source_in_trouble_keeps_no_other_from_being_read(
+    tmp_path: Path, sqlite_database: Database, trouble: str
+) -> None:
+    """The others are read and matched; then the run fails, names the source and says what was done."""
+    good = [Biostar(f"sqlite+aiosqlite:///{tmp_path}/{name}.db") for name in ("first", "last")]
+    for source in good:
+        await source.install()
+        await source.add("202611", *series("2026-11-02 08:00", 5))
+    bad, kind = await _trouble(tmp_path, trouble)
+    sources = [good[0].source(), bad, good[1].source()]
+    for name, each in zip(("north", "gate", "south"), sources, strict=True):
+        each.name = name
+    run = RecordedRun()
+    with pytest.raises(
+        kind, match=r"1 of 3 sources of punches failed \(gate\)\. The other 2 were read: 10 new"
+    ) as error:
+        await ingest_punches(
+            run,
+            sources,
+            store=DatabaseAttendanceStore(sqlite_database),
+            users=DatabasePunchUsers(sqlite_database),
+            now=NOW,
+        )
+    assert "gate: " in str(error.value)
+    assert 10 == run.counts[-1].inserted
+    assert 10 == (await count(sqlite_database))[0]
+    async with sqlite_database.session() as session:
+        done = {row.code for row in await session.scalars(select(Stream)) if row.succeeded_at is not None}
+    assert {"north.punches", "south.punches"} == done
+    for source in good:
+        await source.dispose()
+
+
+async def _trouble(tmp_path: Path, trouble: str) -> tuple[Biostar2Source, type[Exception]]:
+    url = f"sqlite+aiosqlite:///{tmp_path}/bad.db"
+    if trouble == "away":
+        url = f"mysql+aiomysql://x:y@127.0.0.1:{free_port()}/biostar2_ac"
+        return Biostar(url).source(), TransientError
+    source = Biostar(url)
+    if trouble == "encrypted":
+        await source.install()
+        await source.add("202611", event("2026-11-02 08:00", "q83vEjRWeJCrze8SNFZ4kA=="))
+        return source.source(), ConfigurationError
+    async with source.writer.session() as session:
+        await session.execute(text("CREATE TABLE other (id INT)"))
+    return source.source(), PermanentError
+
+
+async def test_the_same_numbers_of_two_sources_are_two_punches(tmp_path: Path, database: Database) -> None:
+    """Sources do not know of each other: tables, numbers and user ids may be the same."""
+    sources = []
+    for name in ("north", "south"):
+        biostar = Biostar(f"sqlite+aiosqlite:///{tmp_path}/{name}.db")
+        await biostar.install()
+        await biostar.add("202611", event("2026-11-02 08:00", "10001"))
+        sources.append(biostar.source())
+        sources[-1].name = name
+    store, users = DatabaseAttendanceStore(database), DatabasePunchUsers(database)
+    report = await ingest_punches(RecordedRun(), sources, store=store, users=users, now=NOW)
+    assert (2, 2) == (report.counts.inserted, report.details["users"]["unknown"])
+
+
+# --- any order --------------------------------------------------------------------------------------------------------
+
+
+class Delivered:
+    """A source that delivers what a test says, in the batches and the order that it says."""
+
+    name = "delivered"
+    rules = PunchRules()
+
+    def __init__(self, batches: list[list[int]]) -> None:
+        self._batches = batches
+
+    async def plan(self, state: IngestState, now: dt.datetime, *, full: bool = False) -> ReadPlan:
+        return ReadPlan(first_month=Month(2026, 8), portions=(Portion(table="t"),))
+
+    async def read(self, portion: Portion) -> AsyncGenerator[EventBatch, None]:
+        for numbers in self._batches:
+            begin = int(dt.datetime(2026, 11, 2, 8, tzinfo=dt.UTC).timestamp())
+            yield EventBatch(
+                keys=pa.array([str(number) for number in numbers], pa.string()),
+                times=times_of_seconds(pa.array([begin + number * 37 % 1000 for number in numbers], pa.int64())),
+                devices=pa.array([str(number % 3) for number in numbers], pa.string()),
+                users=pa.array([str(number % 5) for number in numbers], pa.string()),
+                codes=pa.array([4102 if number % 7 else 12800 for number in numbers], pa.int64()),
+                directions=pa.array([str(number % 3) for number in numbers], pa.string()),
+                cursor=max(numbers),
+            )
+
+    async def find_recent(self, plan: ReadPlan, now: dt.datetime, limit: int) -> Portion | None:
+        return None
+
+    async def measure_clocks(self, portion: Portion) -> dict[str, int]:
+        return {}
+
+
+_EVENTS = st.integers(0, 60)
+_DELIVERIES = st.lists(st.lists(st.lists(_EVENTS, min_size=1, max_size=12), max_size=4), min_size=1, max_size=4)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(deliveries=_DELIVERIES)
+def test_order_batches_and_repetitions_do_not_matter(sqlite_url: str, deliveries: list[list[list[int]]]) -> None:
+    """However often, in whichever batches and order events arrive: the punches are those of one delivery in order."""
+
+    async def keep(folder: Path, name: str, runs: list[list[list[int]]]) -> tuple[list[Any], list[Any], list[str], int]:
+        shutil.copyfile(make_url(sqlite_url).database or "", folder / name)
+        database = make_database(f"sqlite+aiosqlite:///{folder / name}")
+        store, users = DatabaseAttendanceStore(database), DatabasePunchUsers(database)
+        for batches in runs:
+            await ingest_punches(RecordedRun(), [Delivered(batches)], store=store, users=users, now=NOW)
+        async with database.session() as session:
+            kept = select(Punch.event_key, Punch.user_id, Punch.punched_at, Punch.device_id, Punch.direction)
+            found = [tuple(row) for row in await session.execute(kept.order_by(Punch.event_key))]
+            changes = select(ClockChange.event_key, ClockChange.changed_at).order_by(ClockChange.event_key)
+            clocks = [tuple(row) for row in await session.execute(changes)]
+            seen = list(await session.scalars(select(PunchUser.user_id).order_by(PunchUser.user_id)))
+            stream = await session.get_one(Stream, "delivered.punches")
+        await database.dispose()
+        return found, clocks, seen, stream.row_count or 0
+
+    everything = sorted({number for batches in deliveries for numbers in batches for number in numbers})
+    at_once = [[everything]] if everything else [[]]
+    with tempfile.TemporaryDirectory() as folder:
+        expected = asyncio.run(keep(Path(folder), "once.db", at_once))
+        assert expected == asyncio.run(keep(Path(folder), "many.db", deliveries))

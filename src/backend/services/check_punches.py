@@ -132,10 +132,8 @@ class _Sample:
             message = f"none of the last {self.events:,} events is a punch" if self.events else "there are no events"
             check.add("warning", message, "Compare success_codes with the codes of the events.")
             return
-        check.add(
-            "ok",
-            f"{len(self._times):,} of the last {self.events:,} events are punches, the last at {str(check.last_at)[:19]} UTC",
-        )
+        last = str(check.last_at)[:19]
+        check.add("ok", f"{len(self._times):,} of the last {self.events:,} events are punches, the last at {last} UTC")
         if are_encrypted(sorted(self.users)):
             check.add(
                 "error",

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 from backend.domain.executions import RowCounts, RunReport
 from backend.domain.punch_events import EventsRead, WallClock, are_encrypted, read_events
-from backend.domain.punches import Ignored, IngestState, Portion, PunchFlag, ReadPlan, Rejected
+from backend.domain.punches import Ignored, IngestState, Portion, ReadPlan, Rejected
 from backend.errors import ConfigurationError, ConflictError, HrsyncError, PermanentError, TransientError
 from backend.ports import PunchSource, PunchStore, PunchUsers, Run
 from backend.services.match_users import MatchReport, match_users
@@ -135,7 +135,6 @@ class _Ingest:
         self._late: tuple[dt.datetime, dt.datetime] | None = None
         self._ignored: Counter[Ignored] = Counter()
         self._rejected: Counter[Rejected] = Counter()
-        self._flags: Counter[PunchFlag] = Counter()
         self._tables: dict[str, int] = {}
         self._clock_changes = 0
         self._is_taken_over = False
@@ -160,7 +159,6 @@ class _Ingest:
             "tables": self._tables,
             "ignored": {reason.value: count for reason, count in self._ignored.items() if count},
             "rejected": {reason.value: count for reason, count in self._rejected.items() if count},
-            "flags": {flag.value: count for flag, count in self._flags.items()},
             "clock_changes": self._clock_changes,
         }
         return found | ({"taken_over": True} if self._is_taken_over else {})
@@ -226,7 +224,6 @@ class _Ingest:
         self._seen.update(fresh)
         self._tables[batch.table] += inserted
         self._ignored.update(events.ignored)
-        self._flags.update(events.flags)
         self._clock_changes += batch.clock_changes.num_rows
         for key, reason in events.rejected_keys:
             self._rejected[reason] += 1
