@@ -71,7 +71,13 @@ def test_every_command_offers_json() -> None:
         "jobs list", "jobs show", "jobs apply", "jobs export", "jobs run", "jobs pause", "jobs resume", "jobs next",
         "executions list", "executions show", "executions logs", "executions cancel", "executions retry",
         "hris sync", "hris quarantine", "hris preview", "hris reconcile", "hris holds", "hris hold", "hris approve",
-        "hris reject", "hris history", "hris as-of", "hris check", "attendance check", "attendance preview",
+        "hris reject", "hris history", "hris as-of", "hris check",
+        "punches list", "punches check", "punches users assign", "punches users unassign",
+        "attendance explain", "attendance days", "attendance adjustments", "attendance locks",
+        "attendance compute", "attendance recompute", "attendance lock",
+        "attendance add-punch", "attendance edit-punch", "attendance ignore-punch", "attendance override",
+        "attendance assign", "attendance withdraw", "attendance amendments",
+        "attendance check", "attendance preview",
     }  # fmt: skip
     assert [name for name, callback in commands.items() if "as_json" not in callback.__annotations__] == []
 
