@@ -399,6 +399,10 @@ class Marking(Protocol):
         """Write what this look has seen."""
         ...
 
+    async def renumber(self, numbers: Mapping[str, str]) -> None:
+        """Give what is stored of people to their new numbers; `numbers` by the old ones."""
+        ...
+
     async def last_ids(self) -> tuple[int, int]:
         """The highest ids of punches and of clock changes; none up to them can still appear."""
         ...

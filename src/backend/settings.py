@@ -72,7 +72,9 @@ class Settings(BaseSettings):
     )
 
     # --- places ----------------------------------------------------------------------------------------------------
-    hrsync_config_dir: Path = Field(Path("config"), description="Folder of hris.toml, biostar.toml and jobs.toml.")
+    hrsync_config_dir: Path = Field(
+        Path("config"), description="Folder of hris.toml, biostar.toml, attendance.toml, jobs.toml."
+    )
     hrsync_data_dir: Path = Field(Path("var"), description="Folder whose free room `hrsync doctor` looks at.")
 
     # --- execution -------------------------------------------------------------------------------------------------

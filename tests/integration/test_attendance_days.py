@@ -6,9 +6,11 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from backend.api.repositories.attendance_repository import AttendanceRepository
 from backend.db.database import Database
-from backend.db.models import ClockChange, PunchUser
+from backend.db.models import ClockChange, Employee, PunchUser
 from backend.domain.attendance.day import Status
 from backend.errors import ConfigurationError, GuardError, NotFoundError
 from backend.services.amend_attendance import Amender
@@ -235,6 +237,25 @@ async def test_a_new_employee_has_days_from_joining(settled: World) -> None:
     ]
 
 
+async def test_who_gets_a_new_number_keeps_days_and_corrections(settled: World) -> None:
+    """Everything goes with the person, also where two people swap their numbers."""
+    await settled.amender.override_day("A", dt.date(2026, 11, 3), worked_seconds=7200)
+    await settled.recompute()
+    before = await settled.contents()
+    async with settled.database.session() as session:
+        for old, new in (("A", "X"), ("B", "A"), ("X", "B")):
+            await session.execute(update(Employee).where(Employee.employee_no == old).values(employee_no=new))
+            await session.execute(update(PunchUser).where(PunchUser.employee_no == old).values(employee_no=new))
+    await settled.replicated()
+
+    await settled.recompute()
+
+    swapped = {"A": "B", "B": "A"}
+    assert {(swapped[number], day): content for (number, day), content in before.items()} == await settled.contents()
+    report = await settled.compute("2026-11-02", "2026-11-15")
+    assert (0, 0) == (report.counts.inserted, report.counts.updated)
+
+
 async def test_leaving_ends_the_days(settled: World) -> None:
     """There are no days after the last one."""
     await settled.change_person("A", left_on=dt.date(2026, 11, 11))
@@ -378,6 +399,21 @@ async def test_an_adjustment_that_no_longer_holds_is_settled(settled: World) -> 
     await settled.revoke(leave)
     await settled.recompute()
 
+    assert [True] == [item.settled_at is not None for item in await settled.adjustments()]
+
+
+async def test_a_lock_that_is_withdrawn_lets_the_days_be_what_they_would_be(settled: World) -> None:
+    """The adjustments of the period become its days."""
+    await settled.lock("2026-11-01", "2026-11-15")
+    await settled.work("A", "2026-11-02")
+    await settled.recompute()
+
+    async with settled.database.reader() as session:
+        (lock,) = await AttendanceRepository().list_locks(session)
+    await settled.amender.withdraw("lock", lock.id)
+    await settled.recompute()
+
+    assert Line("A", "2026-11-02", "present", 8.0) in await settled.lines()
     assert [True] == [item.settled_at is not None for item in await settled.adjustments()]
 
 

@@ -15,6 +15,7 @@ from backend.adapters.attendance_marks import DAYS_STREAM, Marking
 from backend.api.repositories.scheduler_repository import SchedulerRepository
 from backend.db.database import Database
 from backend.db.models import (
+    AdjustmentRow,
     AssignmentRow,
     AttendancePerson,
     Correction,
@@ -101,10 +102,22 @@ class Amending:
             return None
         row.withdrawn_at = (await self._session.execute(select(db_now()))).scalar_one()
         row.withdrawn_by = made_by
+        if isinstance(row, PeriodLock):
+            await self._reopen(row)
         await self._audit.record_audit(
             self._session, made_by, f"attendance_{kind}_withdrawn", (kind, str(number)), {"reason": reason}
         )
         return {name: getattr(row, name) for name in model.__mapper__.columns.keys()}  # noqa: SIM118
+
+    async def _reopen(self, lock: PeriodLock) -> None:
+        """Let the days of a period that is locked no more be what they would be, instead of adjustments."""
+        query = select(AdjustmentRow).where(
+            AdjustmentRow.work_on.between(lock.first_on, lock.last_on), AdjustmentRow.settled_at.is_(None)
+        )
+        rows = (await self._session.scalars(query)).all()
+        await self._marking.mark((row.employee_no, row.work_on, row.work_on, "lock") for row in rows)
+        for row in rows:
+            row.settled_at = row.changed_at = lock.withdrawn_at or row.changed_at
 
     async def mark(self, marks: Iterable[tuple[str, dt.date, dt.date, str]]) -> int:
         """Mark days to be computed again."""

@@ -253,11 +253,7 @@ class DayWork:
         days = await self._pack(
             connection, self._dialect.digests, numbers, (self._first.isoformat(), self._last.isoformat())
         )
-        digests = {
-            (number, dt.date.fromisoformat(text[0])): bytes.fromhex(text[1])
-            for number, lines in days.items()
-            for text in lines
-        }
+        digests = await asyncio.to_thread(_unpack_digests, days)
         locks = await _locks(self._session, self._first, self._last)
         return ChunkInputs(
             facts=self.facts,
@@ -524,6 +520,14 @@ def _unpack_punches(packed: Mapping[str, list[list[str]]], doubts: _Doubts) -> d
             punches.append(WorkPunch(key, instant, _DIRECTIONS[direction], device or None, is_doubtful))
         found[number] = punches
     return found
+
+
+def _unpack_digests(packed: Mapping[str, list[list[str]]]) -> dict[tuple[str, dt.date], bytes]:
+    return {
+        (number, dt.date.fromisoformat(work_on)): bytes.fromhex(digest)
+        for number, lines in packed.items()
+        for work_on, digest in lines
+    }
 
 
 def _slices(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

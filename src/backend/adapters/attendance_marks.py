@@ -15,15 +15,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.db.database import Database
 from backend.db.models import (
+    AdjustmentRow,
     AssignmentRow,
     AttendancePerson,
     AttendanceSetup,
     ClockChange,
+    Correction,
+    Day,
     Department,
     DirtyDays,
     Employee,
     Holiday,
     Leave,
+    Override,
     Punch,
     PunchUser,
     Stream,
@@ -38,6 +42,9 @@ DAYS_STREAM = "attendance.days"
 _DIRTY = cast(Table, DirtyDays.__table__)
 _PERSON = cast(Table, AttendancePerson.__table__)
 _STREAM = cast(Table, Stream.__table__)
+_USER = cast(Table, PunchUser.__table__)
+_ASSIGNMENT = cast(Table, AssignmentRow.__table__)
+_OF_EMPLOYEES = [cast(Table, model.__table__) for model in (Day, DirtyDays, Correction, Override, AdjustmentRow)]
 _ROWS_PER_READ = 5000
 _ROWS_PER_WRITE = 1000
 _HR_STREAMS = ("hris.departments", "hris.employees", "hris.leaves")
@@ -147,6 +154,7 @@ class Marking:
             last = rows[-1][0]
             yield [
                 HrPerson(
+                    row_id=row_id,
                     employee_no=number,
                     department=department,
                     fields={**(extra or {}), "department_code": department, "position_code": position},
@@ -154,7 +162,7 @@ class Marking:
                     left_on=left_on,
                     gone_on=None if is_active or gone_at is None else gone_at.date(),
                 )
-                for _, number, department, position, extra, hired_on, left_on, is_active, gone_at in rows
+                for row_id, number, department, position, extra, hired_on, left_on, is_active, gone_at in rows
             ]
 
     async def read_leaves(self) -> dict[str, list[calendars.Leave]]:
@@ -204,6 +212,23 @@ class Marking:
             await self._session.execute(insert(_PERSON), rows)
         for number, facts in changed.items():
             await self._session.execute(update(_PERSON).where(_PERSON.c.employee_no == number).values(facts=facts))
+
+    async def renumber(self, numbers: Mapping[str, str]) -> None:
+        """Give what is stored of people to their new numbers; `numbers` by the old ones."""
+        columns = [
+            (_PERSON, _PERSON.c.employee_no),
+            *((table, table.c.employee_no) for table in _OF_EMPLOYEES),
+            (_USER, _USER.c.assigned_no),
+            (_ASSIGNMENT, _ASSIGNMENT.c.target),
+        ]
+        # By way of names that nobody has: two people may have swapped theirs.
+        steps = [(old, f"\x1a{old}") for old in numbers] + [(f"\x1a{old}", new) for old, new in numbers.items()]
+        for before, after in steps:
+            for table, column in columns:
+                change = update(table).where(column == before).values({column: after})
+                if table is _ASSIGNMENT:
+                    change = change.where(_ASSIGNMENT.c.scope.in_(("employee", "exception")))
+                await self._session.execute(change)
 
     async def last_ids(self) -> tuple[int, int]:
         """The highest ids of punches and of clock changes up to which there will be no new ones.

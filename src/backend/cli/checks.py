@@ -50,6 +50,7 @@ async def check_installation() -> list[Finding]:
         "database": check_database,
         "hris": check_hris_source,
         "biostar": check_biostar,
+        "attendance rules": check_attendance_rules,
         "broker": check_broker,
         "mail": check_mail,
         "disk": check_disk,
@@ -336,6 +337,16 @@ async def check_mail(settings: Settings) -> list[Finding]:
     if not settings.mail_summary_to:
         found.append(_ok("mail summary", "nobody gets the summary of HRIS runs (MAIL_SUMMARY_TO is empty)"))
     return found
+
+
+async def check_attendance_rules(_: Settings) -> list[Finding]:
+    """Whether attendance.toml says what can be computed by."""
+    from backend.resources import attendance_rules
+
+    source = attendance_rules()
+    rules = source.parse(await asyncio.to_thread(source.load), ())
+    number = len(rules.policies)
+    return [_ok("attendance rules", f"{number} policies, {len(rules.shifts)} shifts, {len(rules.patterns)} patterns")]
 
 
 async def check_jobs_file(settings: Settings) -> list[Finding]:

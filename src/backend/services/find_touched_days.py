@@ -14,7 +14,14 @@ from typing import Any
 
 from backend.domain.attendance.calendars import Leave
 from backend.domain.attendance.engine import EmployeeInput
-from backend.domain.attendance.people import HrPerson, PersonFacts, departments_of, plan_periods, sort_leaves
+from backend.domain.attendance.people import (
+    HrPerson,
+    PersonFacts,
+    departments_of,
+    find_renumbered,
+    plan_periods,
+    sort_leaves,
+)
 from backend.domain.attendance.setup import (
     EMPLOYMENT,
     Comparer,
@@ -105,7 +112,9 @@ class _Look:
         field = setup.rules.site_field
         now: Mapping[str, str] = known
         if self._marking.seen.get("hr") != revision or self._marking.seen.get("site_field") != field:
-            now = await self._read_people(known, field)
+            people = [some async for some in self._marking.stream_people()]
+            known = await self._follow_renumbered(known, people)
+            now = await self._read_people(people, known, field)
             new = {number: text for number, text in now.items() if number not in known}
             changed = {number: text for number, text in now.items() if number in known and known[number] != text}
             await self._marking.save_facts(new, changed)
@@ -114,12 +123,26 @@ class _Look:
             return now, []
         return now, await asyncio.to_thread(self._compare, earlier, setup, known, now)
 
-    async def _read_people(self, known: Mapping[str, str], site_field: str) -> Mapping[str, str]:
+    async def _follow_renumbered(
+        self, known: Mapping[str, str], people: Iterable[Sequence[HrPerson]]
+    ) -> Mapping[str, str]:
+        """What was known, by the numbers that people have now."""
+        now = {person.row_id: person.employee_no for some in people for person in some}
+        seen = await asyncio.to_thread(lambda: [(no, PersonFacts.from_text(text).row_id) for no, text in known.items()])
+        numbers = find_renumbered(seen, now)
+        if not numbers:
+            return known
+        await self._marking.renumber(numbers)
+        return {numbers.get(number, number): text for number, text in known.items()}
+
+    async def _read_people(
+        self, people: Iterable[Sequence[HrPerson]], known: Mapping[str, str], site_field: str
+    ) -> Mapping[str, str]:
         parents = await self._marking.list_parents()
         leaves = await self._marking.read_leaves()
         found = dict(known)
-        async for people in self._marking.stream_people():
-            found.update(await asyncio.to_thread(_texts, people, known, parents, leaves, site_field))
+        for some in people:
+            found.update(await asyncio.to_thread(_texts, some, known, parents, leaves, site_field))
         return found
 
     def _compare(self, earlier: Setup, setup: Setup, known: Mapping[str, str], now: Mapping[str, str]) -> list[Mark]:
@@ -178,6 +201,7 @@ def _texts(
         earlier = PersonFacts.from_text(known[number]).periods if number in known else ()
         site = person.fields.get(site_field.removeprefix("extra."))
         facts = PersonFacts(
+            row_id=person.row_id,
             departments=departments_of(person.department, parents),
             site=None if site is None else str(site),
             periods=plan_periods(person, earlier),

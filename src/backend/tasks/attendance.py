@@ -21,6 +21,7 @@ from backend.resources import (
 )
 from backend.services import compute_attendance
 from backend.services.find_touched_days import find_touched_days
+from backend.services.match_users import match_users
 from backend.services.run_parts import run_in_parts
 
 
@@ -54,6 +55,7 @@ async def attendance_ingest_task(run: Run, *, full: bool = False) -> RunReport:
 
 async def _look(run: Run, now: dt.datetime) -> None:
     """Give new people their punches, and mark what has changed: everything that computes days begins with it."""
+    await match_users(punch_users(), {name: item.rules.employee for name, item in punch_definitions().items()})
     await find_touched_days(run, store=mark_store(), rules=attendance_rules(), now=now)
 
 

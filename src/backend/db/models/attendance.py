@@ -146,7 +146,7 @@ class DirtyDays(Base):
     # Both inclusive.
     first_on: Mapped[dt.date] = mapped_column(Date)
     last_on: Mapped[dt.date] = mapped_column(Date)
-    # punch, user, clock, correction, override, roster, policy, holiday, leave, employment or site
+    # punch, user, clock, correction, override, lock, roster, policy, holiday, leave, employment or site
     reason: Mapped[str] = mapped_column(ascii_key(16))
     marked_at: Mapped[dt.datetime] = mapped_column(UTCDateTime)
 
@@ -221,7 +221,7 @@ class AssignmentRow(_Said, Base):
 
     __tablename__ = "attendance_assignment"
 
-    # exception, employee, department or default
+    # exception, employee, department, site or default
     scope: Mapped[str] = mapped_column(ascii_key(16))
     # An employee number or department code; '' for the default.
     target: Mapped[str] = mapped_column(exact_text(100), index=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,11 +22,13 @@ class HrPerson:
     """An employee as the HR tables have it now.
 
     Attributes:
+        row_id: stays when the number changes.
         department: its code.
         fields: custom fields, `department_code` and `position_code`: one of them tells the place of work.
         gone_on: when the HRIS first did not have the person any more, or said so; None: it has.
     """
 
+    row_id: int
     employee_no: str
     department: str | None
     fields: dict[str, Any]
@@ -40,12 +42,14 @@ class PersonFacts:
     """What attendance depends on.
 
     Attributes:
+        row_id: of the HR data, where it is from there.
         departments: the person's own, then those above it.
         site: what the HR data says about the place of work.
         periods: of employment, ascending; the first and the last date of each.
         leaves: in the order of their dates.
     """
 
+    row_id: int = 0
     departments: tuple[str, ...] = ()
     site: str | None = None
     periods: tuple[Period, ...] = ()
@@ -59,6 +63,7 @@ class PersonFacts:
     def to_text(self) -> str:
         """As JSON; the same text for the same facts."""
         content = {
+            "row_id": self.row_id,
             "departments": self.departments,
             "site": self.site,
             "periods": [[_text(first), _text(last)] for first, last in self.periods],
@@ -74,6 +79,7 @@ class PersonFacts:
         """What `to_text` wrote."""
         content = json.loads(text)
         return cls(
+            row_id=content["row_id"],
             departments=tuple(content["departments"]),
             site=content["site"],
             periods=tuple((_date(first), _date(last)) for first, last in content["periods"]),
@@ -105,6 +111,16 @@ def plan_periods(person: HrPerson, earlier: Iterable[Period]) -> tuple[Period, .
     if ended_on is not None and person.hired_on is not None and person.hired_on > ended_on:
         return (*before, now)
     return (*before[:-1], now)
+
+
+def find_renumbered(known: Iterable[tuple[str, int]], now: Mapping[int, str]) -> dict[str, str]:
+    """The new numbers of people who have one, by their old ones.
+
+    Args:
+        known: numbers and row ids, as they were seen before.
+        now: the number of each row id.
+    """
+    return {number: now[row_id] for number, row_id in known if now.get(row_id, number) != number}
 
 
 def sort_leaves(leaves: Iterable[Leave]) -> tuple[Leave, ...]:
