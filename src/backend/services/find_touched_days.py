@@ -107,7 +107,7 @@ class _Look:
     async def _look_at_people(
         self, earlier: Setup, setup: Setup, *, is_first: bool
     ) -> tuple[Mapping[str, str], list[Mark]]:
-        known = await self._marking.read_facts()
+        known: Mapping[str, str] = await self._marking.read_facts()
         revision = await self._marking.hr_revision()
         field = setup.rules.site_field
         now: Mapping[str, str] = known
