@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import select, update
 
 from backend.adapters.attendance_store import DatabaseAttendanceStore
+from backend.adapters.punch_list import PRE_EMPLOYMENT, PunchFilter, fetch_punches
 from backend.adapters.punch_users import DatabasePunchUsers
 from backend.db.database import Database
 from backend.db.models import Employee
@@ -219,3 +220,14 @@ async def test_many_users_are_matched(database: Database, tmp_path: object) -> N
     await biostar.dispose()
     assert {str(user): f"E{user}" for user in range(1200)} == await owners(database)
     assert 1200 == len(await dirty(database))
+
+
+async def test_punches_before_the_first_day_are_told(database: Database, tmp_path: object) -> None:
+    """What is before an employee's first day wherever they work is pre-employment, and can be asked for."""
+    await add_employee(database, "E1", biostar_user_id="10001", hired_on=dt.date(2026, 11, 3))
+    await punch(database, tmp_path, u10001=("2026-11-02 09:59:59", "2026-11-02 10:00:00"))
+    assert [[], ["pre_employment"]] == [item.flags for item in await fetch_punches(database, PunchFilter(), limit=10)]
+    found = await fetch_punches(database, PunchFilter(flag=PRE_EMPLOYMENT), limit=10)
+    assert [("E1", dt.datetime(2026, 11, 2, 9, 59, 59, tzinfo=dt.UTC), ["pre_employment"])] == [
+        (item.employee_no, item.punched_at, item.flags) for item in found
+    ]
