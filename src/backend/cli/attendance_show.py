@@ -16,6 +16,7 @@ from backend.errors import NotFoundError
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from sqlalchemy.ext.asyncio import AsyncSession
 
     from backend.db.models import AdjustmentRow, Day, Employee, PeriodLock
     from backend.domain.attendance.people import PersonFacts
@@ -35,7 +36,7 @@ def register(app: typer.Typer) -> None:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Told:
+class ToldDay:
     """What there is to tell about a day."""
 
     person: Employee | None
@@ -52,33 +53,37 @@ def explain(
     as_json: AsJson = False,
 ) -> None:
     """Explain a day: what counts, what does not and why, with every punch."""
-    from backend.api.repositories.attendance_repository import AttendanceRepository
     from backend.cli.session import run_async
     from backend.db.maria_database import maria
 
     work_on = read_date(date)
 
-    async def read() -> _Told:
-        repository = AttendanceRepository()
+    async def read() -> ToldDay:
         async with maria().reader() as session:
-            return _Told(
-                person=await repository.find_employee(session, employee),
-                facts=await repository.find_facts(session, employee),
-                day=await repository.find_day(session, employee, work_on),
-                adjustment=await repository.find_adjustment(session, employee, work_on),
-                is_marked=await repository.is_marked(session, employee, work_on),
-                is_locked=any(
-                    lock.first_on <= work_on <= lock.last_on for lock in await repository.list_locks(session)
-                ),
-            )
+            return await read_day(session, employee, work_on)
 
     told = run_async(read())
     if told.day is None:
         raise NotFoundError(_why_there_is_no_day(employee, work_on, told))
-    show(as_json, _day_record(told.day, told), lambda output: _render_day(output, told))
+    show(as_json, _day_record(told.day, told), lambda output: render_day(output, told))
 
 
-def _why_there_is_no_day(employee: str, work_on: dt.date, told: _Told) -> str:
+async def read_day(session: AsyncSession, employee: str, work_on: dt.date) -> ToldDay:
+    """What there is to tell about a day of an employee."""
+    from backend.api.repositories.attendance_repository import AttendanceRepository
+
+    repository = AttendanceRepository()
+    return ToldDay(
+        person=await repository.find_employee(session, employee),
+        facts=await repository.find_facts(session, employee),
+        day=await repository.find_day(session, employee, work_on),
+        adjustment=await repository.find_adjustment(session, employee, work_on),
+        is_marked=await repository.is_marked(session, employee, work_on),
+        is_locked=any(lock.first_on <= work_on <= lock.last_on for lock in await repository.list_locks(session)),
+    )
+
+
+def _why_there_is_no_day(employee: str, work_on: dt.date, told: ToldDay) -> str:
     if told.person is None and told.facts is None:
         return f"There is no employee {employee}; numbers are those of the HRIS (`hrsync hris history {employee}`)."
     if told.facts is not None and not told.facts.employment.covers(work_on):
@@ -94,7 +99,8 @@ def _why_there_is_no_day(employee: str, work_on: dt.date, told: _Told) -> str:
     )
 
 
-def _render_day(output: Console, told: _Told) -> None:
+def render_day(output: Console, told: ToldDay) -> None:
+    """Explain a day that was computed."""
     from rich.text import Text
 
     from backend.domain.attendance.explain import explain as explain_day
@@ -131,7 +137,7 @@ def _value(field: str, value: Any) -> str:
     return hours(value) if field.endswith("_seconds") and isinstance(value, int) else str(value)
 
 
-def _day_record(row: Day, told: _Told | None = None) -> dict[str, Any]:
+def _day_record(row: Day, told: ToldDay | None = None) -> dict[str, Any]:
     from backend.domain.attendance.records import day_from_record, describe_day
 
     record: dict[str, Any] = {
