@@ -113,7 +113,7 @@ def render_day(output: Console, told: ToldDay) -> None:
     output.print(Text(f"{row.employee_no}{name}", style="bold"), Text(f"({zone}, policy {row.policy})"))
     output.print(Text(explain_day(day, zone)))
     numbers = [
-        f"{use.punch.punched_at.astimezone(zone):%H:%M} #{use.punch.key}"
+        f"{use.punch.punched_at.astimezone(zone):%H:%M:%S} #{use.punch.key}"
         for use in day.punches
         if use.punch.key.isdecimal()
     ]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import random
+import sqlite3
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -57,6 +59,10 @@ _DEVICES = (
 # This reader lost its network for a while and delivered afterwards.
 _OFFLINE_DEVICE = 541_000_302
 _OFFLINE_DAYS = range(30, 44)
+# Somebody sets the clock of this reader every other Wednesday, while people arrive; until then it is slow that morning.
+_SLOW_DEVICE = 541_000_103
+_SLOW_WEEKDAY, _SLOW_SECONDS = 2, 720
+_SLOW_FROM, _SET_AT = 5 * 3600, 8 * 3600 + 1980
 _VISITOR = "99001"
 _WORKS = Away()
 # Shifts of production by week: seconds after midnight of begin and end.
@@ -105,18 +111,23 @@ def _make_events(people: list[Person], until: dt.date, seed: int) -> list[_Event
         day = first + dt.timedelta(days=offset)
         # By day, so that a later `until` does not change what happened before.
         dice = random.Random(f"punches {seed} {day}")  # noqa: S311
+        extra = random.Random(f"extra {seed} {day}")  # noqa: S311
         for site, zone in SITES.items():
             midnight = int(dt.datetime.combine(day, dt.time(), zone).timestamp())
+            there = [person for person in people if person.site == site and _is_employed(person, day)]
             if day.weekday() not in WEEKENDS[site]:
-                for person in people:
-                    if person.site != site or not _is_employed(person, day):
-                        continue
+                for person in there:
                     away = calendar.get((person.number, day), _WORKS)
+                    more = _extra_seconds(person, away, extra)
                     # A few stay away without a leave.
                     if dice.random() < 0.996 and not away.is_whole:
-                        events.extend(_work_day(person, away, day, midnight, dice))
+                        events.extend(_work_day(person, away, day, midnight, more, dice))
                 if dice.random() < 0.2:
                     events.append(_Event(at=midnight + 36_000, device=_devices(site)[0], user=_VISITOR, code=4102))
+            else:
+                for person in there:
+                    if extra.random() < 0.012 and (person.number, day) not in calendar and not _in_production(person):
+                        events.extend(_rest_day(person, midnight, extra))
             if day.weekday() == 6:
                 events.extend(
                     _Event(at=midnight + 3 * 3600 + index, device=device, user=None, code=12800)
@@ -124,6 +135,7 @@ def _make_events(people: list[Person], until: dt.date, seed: int) -> list[_Event
                 )
     for event in events:
         event.arrived_at = event.at + 2
+    events.extend(_slow_clock(events, first, until))
     _delay_offline_device(events, first)
     # Keys are given in the order of arrival.
     events.sort(key=lambda event: event.arrived_at)
@@ -134,8 +146,29 @@ def _is_employed(person: Person, day: dt.date) -> bool:
     return person.status == "A" and person.hired_on <= day
 
 
-def _work_day(person: Person, away: Away, day: dt.date, midnight: int, dice: random.Random) -> Iterator[_Event]:
-    in_production = person.department.startswith("D4") and person.job.startswith("J3")
+def _in_production(person: Person) -> bool:
+    return person.department.startswith("D4") and person.job.startswith("J3")
+
+
+def _extra_seconds(person: Person, away: Away, dice: random.Random) -> int:
+    """How much longer somebody stays that day; mostly not at all."""
+    stays, share = dice.random() < 0.02, dice.random()
+    if not stays or away.halves or away.hours:
+        return 0
+    return int(1500 + 1200 * share) if _in_production(person) else int(7200 + 5400 * share)
+
+
+def _rest_day(person: Person, midnight: int, dice: random.Random) -> Iterator[_Event]:
+    """Somebody comes for some hours of a rest day."""
+    begin = midnight + 9 * 3600 + dice.randrange(3600)
+    for at, key in ((begin, _IN), (begin + dice.randrange(2 * 3600, 5 * 3600), _OUT)):
+        yield _Event(at=at, device=_devices(person.site)[0], user=person.badge, code=4865, key=key)
+
+
+def _work_day(  # noqa: PLR0917 - each of another kind
+    person: Person, away: Away, day: dt.date, midnight: int, more: int, dice: random.Random
+) -> Iterator[_Event]:
+    in_production = _in_production(person)
     devices = _devices(person.site)
     device = devices[1 % len(devices)] if in_production else devices[person.number % len(devices)]
     code = dice.choice((4102, 4865, 4865, 4867))
@@ -147,6 +180,7 @@ def _work_day(person: Person, away: Away, day: dt.date, midnight: int, dice: ran
     else:
         begin = 8 * 3600 + 1800 + int(dice.gauss(0, 1200))
         end = begin + 8 * 3600 + 2700 + int(dice.gauss(0, 1500))
+    end += more
     middle = (begin + end) // 2
     begin = middle if "AM" in away.halves else begin
     end = (middle if "PM" in away.halves else end) - int(away.hours * 3600)
@@ -174,6 +208,19 @@ def _devices(site: str) -> list[int]:
     return [device.id for device in _DEVICES if device.site == site]
 
 
+def _slow_clock(events: list[_Event], first: dt.date, until: dt.date) -> Iterator[_Event]:
+    """Let the slow reader's events have its time, and set its clock."""
+    for offset in range((until - first).days + 1):
+        day = first + dt.timedelta(days=offset)
+        if day.weekday() == _SLOW_WEEKDAY and day.toordinal() // 7 % 2:
+            midnight = int(dt.datetime.combine(day, dt.time(), SITES["BER"]).timestamp())
+            for event in events:
+                if event.device == _SLOW_DEVICE and midnight + _SLOW_FROM <= event.at < midnight + _SET_AT:
+                    event.at -= _SLOW_SECONDS
+            at = midnight + _SET_AT
+            yield _Event(at=at, device=_SLOW_DEVICE, user=None, code=12800, arrived_at=at + 2)
+
+
 def _delay_offline_device(events: list[_Event], first: dt.date) -> None:
     zone = SITES["SHA"]
     begin, end = (
@@ -183,6 +230,20 @@ def _delay_offline_device(events: list[_Event], first: dt.date) -> None:
     for event in events:
         if event.device == _OFFLINE_DEVICE and begin <= event.at < end:
             event.arrived_at = end + 9 * 3600
+
+
+def deliver_punch(path: Path, *, user: str, at: dt.datetime, device: int) -> None:
+    """Write a check-out that a reader still had into the table of its month, after everything that is there.
+
+    Raises:
+        sqlite3.Error: the file cannot be written, or has no events of that month.
+    """
+    columns = "SRVDT, DEVDT, DEVUID, DEVLGIDX, USRID, USRGRUID, EVT, TNAKEY"
+    arrived = dt.datetime.now(SITES["BER"]).strftime("%Y-%m-%d %H:%M:%S")
+    row = (arrived, int(at.timestamp()), device, 0, user, 2, 4865, _OUT)
+    table, marks = f"t_lg{at.astimezone(dt.UTC):%Y%m}", ", ".join("?" * len(row))
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute(f"INSERT INTO {table} ({columns}) VALUES ({marks})", row)  # noqa: S608 - our own names
 
 
 def _by_month(events: list[_Event]) -> dict[str, list[Row]]:

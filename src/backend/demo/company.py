@@ -27,15 +27,25 @@ holiday has no date yet.
 
 BioStar: T_LGyyyymm by device time in UTC, T_USR, T_USRGR, T_DEV, T_EVTTYP (lower case, as on MariaDB). People of three
 sites punch in and out with the keys 1 and 2, some also for breaks (3, 4); some forget to, punch twice or press no key;
-readers refuse fingers, set their clocks, and one reader was offline and delivered its punches days later. A visitor's
-card belongs to no employee. Nobody comes on a leave or on a holiday of his site (half a day: for the other half), but a
-few stay away without one.
+some stay longer, and a few come on a rest day. Readers refuse fingers and set their clocks (on Sundays at night; that
+of the car park is slow every other Wednesday morning and set at 08:33, while people arrive), and one reader was offline
+and delivered its punches days later. A visitor's card belongs to no employee. Nobody comes on a leave or on a holiday
+of his site (half a day: for the other half), but a few stay away without one.
 """
 
 from __future__ import annotations
 
-from backend.demo.biostar import PUNCH_DAYS, write_biostar
+from backend.demo.biostar import PUNCH_DAYS, deliver_punch, write_biostar
 from backend.demo.hris import break_hris, change_hris, mend_hris, write_hris
 from backend.demo.people import DEFAULT_SEED
 
-__all__ = ["DEFAULT_SEED", "PUNCH_DAYS", "break_hris", "change_hris", "mend_hris", "write_biostar", "write_hris"]
+__all__ = [
+    "DEFAULT_SEED",
+    "PUNCH_DAYS",
+    "break_hris",
+    "change_hris",
+    "deliver_punch",
+    "mend_hris",
+    "write_biostar",
+    "write_hris",
+]
