@@ -80,19 +80,24 @@ def measure(people: list[list[WorkPunch]], roster_of: Callable[[], Roster], poli
     return best
 
 
+def measure_all(count: int) -> dict[str, float]:
+    """Employee-days a second of so many people, by what they have of schedules and rules."""
+    people = [make_punches(number) for number in range(count)]
+    return {
+        "a shared schedule, the default policy": measure(people, lambda: OFFICE, PLAIN),
+        "a shared schedule, rules of every kind": measure(people, lambda: OFFICE, RICH),
+        "a schedule for each": measure(people, lambda: Roster(parts=OFFICE.parts, shifts=OFFICE.shifts), RICH),
+        "no schedule": measure(people, Roster, PLAIN),
+    }
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--people", type=int, default=400)
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
-    people = [make_punches(number) for number in range(arguments.people)]
-    figures = {
-        "a shared schedule, the default policy": measure(people, lambda: OFFICE, PLAIN),
-        "a shared schedule, rules of every kind": measure(people, lambda: OFFICE, RICH),
-        "a schedule for each": measure(people, lambda: Roster(parts=OFFICE.parts, shifts=OFFICE.shifts), RICH),
-        "no schedule": measure(people, Roster, PLAIN),
-    }
+    figures = measure_all(arguments.people)
     if arguments.json:
         print(json.dumps({"goal": GOAL, "employee_days_per_second": {name: round(x) for name, x in figures.items()}}))
         return
