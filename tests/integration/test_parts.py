@@ -131,6 +131,20 @@ async def test_retry_makes_only_those_again_that_did_not_end_well(wholes: Wholes
     assert [Status.SUCCESS, Status.FAILED, Status.SUCCESS] == [part.status for part in await wholes.states(whole)]
 
 
+async def test_retry_of_a_retry_that_made_no_parts(wholes: Wholes) -> None:
+    """A retry that was cancelled before its first run is passed over: what ended well before it is taken over."""
+    whole = await wholes.add()
+    await wholes.run_whole(whole)
+    for part in await wholes.states(whole):
+        await wholes.run_part(part.execution_id, BROKEN if part.number == 2 else None)
+    await wholes.sweep()
+    await wholes.run_whole(whole)
+    cancelled = await wholes.retry(whole)
+    await wholes.cancel(cancelled)
+    await wholes.run_whole(await wholes.retry(cancelled))
+    assert (1, 4) == (wholes.plans, len(await wholes.all_parts()))
+
+
 async def test_retry_of_a_whole_that_only_lacks_its_summary(wholes: Wholes) -> None:
     """A whole that was cancelled when all of its parts had ended well is summed up by its retry without any part."""
     whole = await wholes.add()

@@ -82,10 +82,7 @@ class PartsRepository:
         Raises:
             ConflictError: the execution is no longer in this attempt.
         """
-        retry_of = select(JobExecution.retry_of).where(JobExecution.id == execution_id).scalar_subquery()
-        unfinished = select(JobExecution.id).where(JobExecution.id == retry_of, JobExecution.status != Status.SUCCESS)
-        retried = await session.scalar(unfinished)
-        old = await self.find(session, retried) if retried else []
+        old = await self._find_of_retried(session, execution_id)
         good = {part.number: part.execution_id for part in old if part.status is Status.SUCCESS}
         again = [part for part in old if part.number not in good]
         if not good or any(part.params is None for part in old):
@@ -159,6 +156,17 @@ class PartsRepository:
         for reason in sorted({reasons[part_id] for part_id in locked}):
             await cancel_executions(session, [part_id for part_id in locked if reasons[part_id] == reason], reason)
         return len(locked)
+
+    async def _find_of_retried(self, session: AsyncSession, execution_id: str) -> list[PartState]:
+        """The parts of what the execution retries; where that was a retry that made none, of what that one retries."""
+        retry_of: str | None = execution_id
+        while retry_of is not None:
+            before = select(JobExecution.retry_of).where(JobExecution.id == retry_of).scalar_subquery()
+            unfinished = select(JobExecution.id).where(JobExecution.id == before, JobExecution.status != Status.SUCCESS)
+            retry_of = await session.scalar(unfinished)
+            if retry_of is not None and (found := await self.find(session, retry_of)):
+                return found
+        return []
 
     async def _lock_without_parts(self, session: AsyncSession, execution_id: str, attempt: int) -> JobExecution | None:
         """The execution, locked; None: it has parts, which an attempt before this one has made."""
