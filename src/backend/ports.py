@@ -302,8 +302,8 @@ class PunchStore(Protocol):
 class UserMatching(Protocol):
     """The users of the time clocks inside one transaction, in which no punches are recorded."""
 
-    async def find_changes(self, source: str, rule: EmployeeRule) -> Sequence[UserChange]:
-        """The users of a source whose employee is another one than it was."""
+    async def find_changes(self, source: str, rule: EmployeeRule, *, after: str, limit: int) -> Sequence[UserChange]:
+        """The users of a source whose employee is another one than it was, by their ids, behind the id `after`."""
         ...
 
     async def apply(self, source: str, changes: Sequence[UserChange]) -> None:

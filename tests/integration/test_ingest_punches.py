@@ -532,16 +532,30 @@ async def test_changes_of_clocks_are_kept(biostar: Biostar, database: Database) 
 # --- several sources --------------------------------------------------------------------------------------------------
 
 
+@pytest.fixture
+async def open_biostar(tmp_path: Path) -> AsyncIterator[Callable[..., Biostar]]:
+    """`open_biostar("north")` is a BioStar without tables on SQLite, or at the URL that is given."""
+    opened: list[Biostar] = []
+
+    def make(name: str, url: str | None = None) -> Biostar:
+        opened.append(Biostar(url or f"sqlite+aiosqlite:///{tmp_path}/{name}.db"))
+        return opened[-1]
+
+    yield make
+    for biostar in opened:
+        await biostar.dispose()
+
+
 @pytest.mark.parametrize("trouble", ["away", "encrypted", "something else"])
 async def test_one_source_in_trouble_keeps_no_other_from_being_read(
-    tmp_path: Path, sqlite_database: Database, trouble: str
+    open_biostar: Callable[..., Biostar], sqlite_database: Database, trouble: str
 ) -> None:
     """The others are read and matched; then the run fails, names the source and says what was done."""
-    good = [Biostar(f"sqlite+aiosqlite:///{tmp_path}/{name}.db") for name in ("first", "last")]
+    good = [open_biostar(name) for name in ("first", "last")]
     for source in good:
         await source.install()
         await source.add("202611", *series("2026-11-02 08:00", 5))
-    bad, kind = await _trouble(tmp_path, trouble)
+    bad, kind = await _trouble(open_biostar, trouble)
     sources = [good[0].source(), bad, good[1].source()]
     for name, each in zip(("north", "gate", "south"), sources, strict=True):
         each.name = name
@@ -562,16 +576,13 @@ async def test_one_source_in_trouble_keeps_no_other_from_being_read(
     async with sqlite_database.session() as session:
         done = {row.code for row in await session.scalars(select(Stream)) if row.succeeded_at is not None}
     assert {"north.punches", "south.punches"} == done
-    for source in good:
-        await source.dispose()
 
 
-async def _trouble(tmp_path: Path, trouble: str) -> tuple[Biostar2Source, type[Exception]]:
-    url = f"sqlite+aiosqlite:///{tmp_path}/bad.db"
+async def _trouble(open_biostar: Callable[..., Biostar], trouble: str) -> tuple[Biostar2Source, type[Exception]]:
     if trouble == "away":
-        url = f"mysql+aiomysql://x:y@127.0.0.1:{free_port()}/biostar2_ac"
-        return Biostar(url).source(), TransientError
-    source = Biostar(url)
+        away = open_biostar("away", f"mysql+aiomysql://x:y@127.0.0.1:{free_port()}/biostar2_ac")
+        return away.source(), TransientError
+    source = open_biostar("bad")
     if trouble == "encrypted":
         await source.install()
         await source.add("202611", event("2026-11-02 08:00", "q83vEjRWeJCrze8SNFZ4kA=="))
@@ -581,11 +592,13 @@ async def _trouble(tmp_path: Path, trouble: str) -> tuple[Biostar2Source, type[E
     return source.source(), PermanentError
 
 
-async def test_the_same_numbers_of_two_sources_are_two_punches(tmp_path: Path, database: Database) -> None:
+async def test_the_same_numbers_of_two_sources_are_two_punches(
+    open_biostar: Callable[..., Biostar], database: Database
+) -> None:
     """Sources do not know of each other: tables, numbers and user ids may be the same."""
     sources = []
     for name in ("north", "south"):
-        biostar = Biostar(f"sqlite+aiosqlite:///{tmp_path}/{name}.db")
+        biostar = open_biostar(name)
         await biostar.install()
         await biostar.add("202611", event("2026-11-02 08:00", "10001"))
         sources.append(biostar.source())

@@ -43,8 +43,10 @@ class DatabaseAttendanceStore:
     async def take_over(self, source: str, token: str) -> IngestState:
         """Make the run with this token the owner of the source."""
         async with self._database.session() as session:
-            await make_stream(session, source)
             stream = await lock_stream(session, source)
+            if stream is None:
+                await session.execute(_ignoring(session, insert(_STREAM)), {"code": _code(source), "watermark": {}})
+                stream = await _lock_own(session, source)
             await _move(session, source, {**stream.watermark, "run": token})
         return _state(stream.watermark)
 
@@ -68,7 +70,7 @@ class DatabaseAttendanceStore:
             ConflictError: another run has taken the source over.
         """
         async with self._database.session() as session:
-            stream = await lock_stream(session, source, token)
+            stream = await _lock_own(session, source, token)
             connection = await session.connection()
             if self._may_load_files is None:
                 self._may_load_files = await find_file_loading(connection)
@@ -108,7 +110,7 @@ class DatabaseAttendanceStore:
             ConflictError: another run has taken the source over.
         """
         async with self._database.session() as session:
-            stream = await lock_stream(session, source, token)
+            stream = await _lock_own(session, source, token)
             marks = stream.watermark.get("marks", {})
             kept = marks if plan.kept_marks is None else {key: marks[key] for key in marks if key in plan.kept_marks}
             watermark = {
@@ -133,24 +135,18 @@ def _sort(punches: pa.RecordBatch) -> pa.RecordBatch:
     return punches.sort_by([("user_id", "ascending"), ("punched_at", "ascending")])
 
 
-def stream_code(source: str) -> str:
-    """The stream of the punches of a source."""
+def _code(source: str) -> str:
     return f"{source}.punches"
 
 
-async def make_stream(session: AsyncSession, source: str) -> None:
-    """Make the source's stream where there is none yet."""
-    await session.execute(_ignoring(session, insert(_STREAM)), {"code": stream_code(source), "watermark": {}})
+async def lock_stream(session: AsyncSession, source: str) -> Stream | None:
+    """The source's stream, locked until the transaction ends; None: no run has ever begun."""
+    return (await session.scalars(select(Stream).where(Stream.code == _code(source)).with_for_update())).one_or_none()
 
 
-async def lock_stream(session: AsyncSession, source: str, token: str | None = None) -> Stream:
-    """The source's stream, locked until the transaction ends.
-
-    Raises:
-        ConflictError: it belongs to a run with another token.
-    """
-    query = select(Stream).where(Stream.code == stream_code(source)).with_for_update()
-    stream = (await session.scalars(query)).one()
+async def _lock_own(session: AsyncSession, source: str, token: str | None = None) -> Stream:
+    stream = await lock_stream(session, source)
+    assert stream is not None
     if token is not None and stream.watermark.get("run") != token:
         raise ConflictError(f"Another run has taken over the punches of {source}.")
     return stream
@@ -159,7 +155,7 @@ async def lock_stream(session: AsyncSession, source: str, token: str | None = No
 async def _move(session: AsyncSession, source: str, watermark: dict[str, Any], **values: Any) -> None:
     await session.execute(
         update(Stream)
-        .where(Stream.code == stream_code(source))
+        .where(Stream.code == _code(source))
         .values(watermark=watermark, **values)
         .execution_options(synchronize_session=False)
     )

@@ -13,7 +13,7 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from backend.adapters.attendance_store import instant_text, lock_stream, make_stream
+from backend.adapters.attendance_store import instant_text, lock_stream
 from backend.db.database import Database
 from backend.db.models import Employee
 from backend.db.models.attendance import DirtyDays, Punch, PunchUser
@@ -58,7 +58,6 @@ class DatabasePunchUsers:
         """One transaction in which users of these sources are matched; no punches are recorded meanwhile."""
         async with self._database.session() as session:
             for source in sorted(sources):
-                await make_stream(session, source)
                 await lock_stream(session, source)
             yield DatabaseMatching(session)
 
@@ -72,7 +71,6 @@ class DatabasePunchUsers:
             NotFoundError: there is no such employee, or nothing was said that could be taken back.
         """
         async with self._database.session() as session:
-            await make_stream(session, source)
             await lock_stream(session, source)
             if employee_no is not None:
                 found = await session.scalar(select(Employee.id).where(Employee.employee_no == employee_no))
@@ -141,10 +139,11 @@ class DatabaseMatching:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def find_changes(self, source: str, rule: EmployeeRule) -> Sequence[UserChange]:
-        """The users of a source whose employee is another one than it was."""
+    async def find_changes(self, source: str, rule: EmployeeRule, *, after: str, limit: int) -> Sequence[UserChange]:
+        """The users of a source whose employee is another one than it was, by their ids, behind the id `after`."""
         statement = text(_Sql(self._session, rule).find_changes)
-        return [UserChange(*row) for row in await self._session.execute(statement, {"source": source})]
+        parameters = {"source": source, "after": after, "limit": limit}
+        return [UserChange(*row) for row in await self._session.execute(statement, parameters)]
 
     async def apply(self, source: str, changes: Sequence[UserChange]) -> None:
         """Give the users to their employees, and mark the days of their punches to be computed again.
@@ -283,7 +282,7 @@ class _Sql:
 
     @property
     def find_changes(self) -> str:
-        """Parameter `source`. Gives user id, employee as it is, employee as it should be."""
+        """Parameters `source`, `after`, `limit`. Gives user id, employee as it is, employee as it should be."""
         wanted = "COALESCE(u.assigned_no, k.employee_no)"
         differs = f"u.employee_no IS NOT {wanted}" if self._is_sqlite else f"NOT (u.employee_no <=> {wanted})"
         # An id of several employees is that of the one who is active, if just one is.
@@ -293,7 +292,7 @@ class _Sql:
             "i.employee_no END) WHEN COUNT(*) = 1 THEN MAX(i.employee_no) END AS employee_no "
             f"FROM (SELECT {self._key} AS k, e.employee_no, e.is_active FROM hr_employee e) i "
             f"WHERE i.k <> '' GROUP BY i.k) k ON k.k = {self._trimmed('u.user_id')} "
-            f"WHERE u.source = :source AND {differs} ORDER BY u.user_id"
+            f"WHERE u.source = :source AND u.user_id > :after AND {differs} ORDER BY u.user_id LIMIT :limit"
         )
 
     def find_candidates(self, names: Sequence[str]) -> str:

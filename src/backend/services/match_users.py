@@ -9,6 +9,10 @@ from backend.domain.punches import EmployeeRule
 from backend.ports import PunchUsers
 
 
+# More keep the loop busy for longer at a time.
+_USERS_AT_ONCE = 2000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchReport:
     """How many user ids belong to an employee, how many to nobody, and how many are another's than before."""
@@ -33,8 +37,11 @@ async def match_users(store: PunchUsers, rules: Mapping[str, EmployeeRule]) -> M
     matched = unmatched = changed = 0
     async with store.matching(sorted(rules)) as users:
         for source in sorted(rules):
-            changes = await users.find_changes(source, rules[source])
-            await users.apply(source, changes)
+            after = ""
+            while changes := await users.find_changes(source, rules[source], after=after, limit=_USERS_AT_ONCE):
+                await users.apply(source, changes)
+                after = changes[-1].user_id
+                changed += len(changes)
             counts = await users.count(source)
-            matched, unmatched, changed = matched + counts[0], unmatched + counts[1], changed + len(changes)
+            matched, unmatched = matched + counts[0], unmatched + counts[1]
     return MatchReport(matched=matched, unmatched=unmatched, changed=changed)
