@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from backend.domain.punches import EmployeeRule
 from backend.ports import PunchUsers
 
-
 # More keep the loop busy for longer at a time.
 _USERS_AT_ONCE = 2000
 
