@@ -169,9 +169,11 @@ class DatabaseDayStore:
                 execution_id=execution_id,
             )
 
-    async def finish(self, execution_id: str) -> None:
-        """Note that the days are current."""
+    async def finish(self, execution_id: str, *, recount: bool = False) -> None:
+        """Note that the days are current; with `recount` also how many there are, which takes a while for millions."""
         async with self._database.session() as session:
+            days = select(func.count()).select_from(Day)
+            counted = {"row_count": (await session.execute(days)).scalar_one()} if recount else {}
             await session.execute(
                 update(Stream)
                 .where(Stream.code == DAYS_STREAM)
