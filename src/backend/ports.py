@@ -483,8 +483,8 @@ class DayStore(Protocol):
         """One transaction; whoever wants the same people waits."""
         ...
 
-    async def finish(self, execution_id: str) -> None:
-        """Note that the days are current."""
+    async def finish(self, execution_id: str, *, recount: bool = False) -> None:
+        """Note that the days are current; with `recount` also how many there are, which takes a while for millions."""
         ...
 
     async def lock_period(self, period: LockedPeriod, *, made_by: str, reason: str) -> int | None:

@@ -177,7 +177,12 @@ class DatabaseDayStore:
             await session.execute(
                 update(Stream)
                 .where(Stream.code == DAYS_STREAM)
-                .values(succeeded_at=db_now(), execution_id=execution_id, stale_after_seconds=self._stale_after_seconds)
+                .values(
+                    succeeded_at=db_now(),
+                    execution_id=execution_id,
+                    stale_after_seconds=self._stale_after_seconds,
+                    **counted,
+                )
                 .execution_options(synchronize_session=False)
             )
 

@@ -165,7 +165,7 @@ async def compute_day(
             asks.append(Ask(employee_no=number, first_on=day, last_on=day))
     asks += await store.list_open(first=now.date() - _OPEN_DAYS_BACK * _ONE_DAY, last=now.date() - _ONE_DAY)
     await computation.compute(asks)
-    await store.finish(run.execution_id)
+    await store.finish(run.execution_id, recount=days_back > 0)
     return computation.totals.report("Yesterday" if days_back else "Today")
 
 

@@ -146,7 +146,7 @@ async def attendance_range_task(
         ]
 
     report = await run_in_parts(run, parts(), task=attendance_range_part_task, plan=plan)
-    await day_store().finish(run.execution_id)
+    await day_store().finish(run.execution_id, recount=True)
     return report.conclude(compute_attendance.summarise(f"{date_from} to {date_to}", report.counts))
 
 
