@@ -214,11 +214,13 @@ def split_people(people: Sequence[str], *, first: dt.date, last: dt.date) -> Ite
 
 
 async def recompute_dirty(run: Run, *, store: DayStore, rules: AttendanceRuleSource, now: dt.datetime) -> RunReport:
-    """Compute the days that are marked, the oldest marks first, until none is left."""
+    """Compute the days that are marked, the oldest marks first, until none is left.
+
+    It does not say that attendance is current: days that nothing touches are not looked at.
+    """
     computation = Computation(run, store=store, rules=rules, as_of=now)
     while asks := await store.list_dirty(limit=_MARKS_PER_ROUND):
         await computation.compute(asks)
-    await store.finish(run.execution_id)
     return computation.totals.report("Touched days")
 
 
