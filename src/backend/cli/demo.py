@@ -24,6 +24,8 @@ from backend.errors import ConfigurationError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from backend.cli.demo_story import Story
+
 # In the folder of every demo: only a folder with it is emptied.
 _MARKER = ".hrsync-demo"
 _SUMMARY_TO = "hr-it@aldermere.example"
@@ -45,7 +47,7 @@ def run_demo(folder: Path, config: Path, *, once: bool) -> ExitCode:
     yesterday = dt.datetime.now(dt.UTC).date() - dt.timedelta(days=1)  # of today not everybody has punched yet
     write_hris(folder / "hris.db", until=yesterday)
     write_biostar(folder / "biostar.db", until=yesterday)
-    from backend.cli.demo_story import DemoError
+    from backend.cli.demo_story import DemoError, Story
     from backend.db.maria_database import maria
     from backend.settings import get_settings
     from backend.utils.structured_logger import configure_logging
@@ -55,7 +57,7 @@ def run_demo(folder: Path, config: Path, *, once: bool) -> ExitCode:
     with (folder / "hrsync.log").open("w", encoding="utf-8") as log:
         configure_logging("json", "INFO", log)
         try:
-            return asyncio.run(_run(output, folder, begun, once=once))
+            return asyncio.run(_run(output, Story(output, folder, begun, yesterday), once=once))
         except DemoError as error:
             note(f"The demo failed: {error}\nIts log: {folder / 'hrsync.log'}")
             return ExitCode.FAILED
@@ -63,16 +65,15 @@ def run_demo(folder: Path, config: Path, *, once: bool) -> ExitCode:
             configure_logging("json", "CRITICAL", sys.stderr)
 
 
-async def _run(output: Console, folder: Path, begun: float, *, once: bool) -> ExitCode:
+async def _run(output: Console, story: Story, *, once: bool) -> ExitCode:
     """Start everything, show the runs, stop (or stay)."""
     from backend.cli.all_in_one import run_all, stop_on_signals
-    from backend.cli.demo_story import DemoError, Story
+    from backend.cli.demo_story import DemoError
     from backend.settings import get_settings
 
     stop = asyncio.Event()
     address: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     system = asyncio.create_task(run_all(get_settings(), concurrency=4, on_started=address.set_result, stop=stop))
-    story = Story(output, folder, begun)
 
     async def show() -> None:
         await asyncio.shield(address)
@@ -106,7 +107,12 @@ async def _run(output: Console, folder: Path, begun: float, *, once: bool) -> Ex
 def _invite(output: Console, address: str) -> None:
     _say(output, f"\nThe dashboard: {address}", style="bold")
     _say(output, "It stays up and the example jobs stay scheduled; Ctrl-C ends it. In another terminal:")
-    for command in ("jobs list", "executions list", "hris holds --all", "hris quarantine"):
+    for command in (
+        "jobs list",
+        "executions list",
+        "hris holds --all",
+        "attendance days --from yesterday --to yesterday",
+    ):
         _say(output, f"  MARIA_URL={os.environ['MARIA_URL']} .venv/bin/hrsync {command}")
 
 

@@ -23,6 +23,17 @@ from backend.api.repositories.hr_history_repository import HrHistoryRepository
 from backend.api.repositories.quarantine_repository import QuarantineRepository
 from backend.api.repositories.scheduler_repository import SchedulerRepository
 from backend.celery_bridge import TASK_REGISTRY
+from backend.cli.demo_month import (
+    QUESTIONS,
+    Month,
+    adds_up,
+    find_days,
+    find_late_punch,
+    read_month,
+    read_told,
+    render_month,
+    render_told,
+)
 from backend.cli.follow import LiveView, RunView, SilentView, follow_run
 from backend.cli.hris_history import render_history
 from backend.cli.hris_words import Change, changed_fields_text, changes_table
@@ -30,7 +41,7 @@ from backend.cli.jobs import save_jobs
 from backend.cli.output import facts, short_id, status_text, table, took
 from backend.db.maria_database import maria
 from backend.db.models import Employee
-from backend.demo.company import break_hris, change_hris, mend_hris
+from backend.demo.company import break_hris, change_hris, deliver_punch, mend_hris
 from backend.domain.employees import Entity
 from backend.domain.jobs import JobSpec
 from backend.domain.jobs_file import parse_jobs_file
@@ -43,9 +54,12 @@ if TYPE_CHECKING:
     from backend.db.models.hr import HrHold, HrHoldChange, QuarantinedRow
     from backend.db.models.scheduler import ExecutionLog, JobExecution
 
-_FIRE_IN_SECONDS = 1
+_FIRE_IN_SECONDS = 0.6
 _PATIENCE_SECONDS = 120
 _LEAST_PEOPLE = 250
+_MONTH_DAYS = 31
+# Of the times that somebody was expected.
+_MOST_UNEXPLAINED = 0.02
 # Of a group of rows so many are named.
 _SHOWN_KEYS = 2
 _SHOWN_CHANGES = 5
@@ -63,8 +77,9 @@ class DemoError(Exception):
 class Story:
     """The steps of one demo, in a running system."""
 
-    def __init__(self, output: Console, folder: Path, begun: float) -> None:
+    def __init__(self, output: Console, folder: Path, begun: float, yesterday: dt.date) -> None:
         self._output = output
+        self._month = yesterday - dt.timedelta(days=_MONTH_DAYS - 1), yesterday
         self._folder = folder
         self._hris = folder / "hris.db"
         self._begun = begun
@@ -82,6 +97,8 @@ class Story:
         await self._hold()
         await self._mend()
         await self._ingest()
+        month = await self._compute()
+        await self._deliver(month)
         await self._show_mail()
         await self._apply_jobs()
         self._title("Done")
@@ -165,9 +182,64 @@ class Story:
         run = await self._fire("demo-attendance", "attendance_ingest")
         _expect((run.rows_inserted or 0) > 0, "punches are taken over")
 
+    async def _compute(self) -> Month:
+        self._title("7. A month of attendance")
+        self._say("By the rules of config/attendance.toml, and the leaves and holidays of the HRIS.")
+        dates = {"date_from": self._month[0].isoformat(), "date_to": self._month[1].isoformat()}
+        run = await self._fire("demo-month", "attendance_range", params=dates)
+        month = await read_month(*self._month)
+        self._output.print()
+        render_month(self._output, month)
+        self._output.print()
+        share = len(month.unexplained) / month.expected
+        self._say(
+            f"{len(month.unexplained)} absences have no reason that anybody knows of: {share:.1%} of the days on which "
+            "somebody was expected."
+        )
+        _expect(set(month.contents()) == month.employed_days(), "everybody has each day of the month")
+        _expect(run.rows_inserted == len(month.days), "every day is computed once")
+        _expect(all(map(adds_up, month.days)), "the totals of every day add up")
+        _expect(0 < share < _MOST_UNEXPLAINED, "nearly all absences are leaves and holidays")
+        found = find_days(month)
+        for question, day in found:
+            self._output.print()
+            self._say(question.title, style="bold")
+            render_told(self._output, await read_told(day))
+        _expect(len(found) == len(QUESTIONS), "there is a day for each question")
+        self._output.print()
+        self._say("The days before that month follow by the job that computes what has changed, or is new:")
+        run = await self._fire("demo-touched", "attendance_recompute_dirty")
+        _expect((run.rows_inserted or 0) > len(month.days), "the days before the month are computed")
+        _expect(run.rows_updated == 0, "the days of the month stay as they are")
+        return month
+
+    async def _deliver(self, month: Month) -> None:
+        self._title("8. A punch that comes late")
+        late = await find_late_punch(month)
+        if late is None:
+            raise DemoError("nobody has forgotten to check out in a month")
+        self._say("On this day, a check-out is missing:")
+        render_told(self._output, await read_told(late.day))
+        self._output.print()
+        await asyncio.to_thread(
+            deliver_punch, self._folder / "biostar.db", user=late.user, at=late.at, device=int(late.device)
+        )
+        self._say(f"The reader was without a network then. Now BioStar has what it kept: a punch at {late.time}.")
+        run = await self._fire("demo-attendance", "attendance_ingest")
+        _expect(run.rows_inserted == 1, "the late punch is the only new one")
+        run = await self._fire("demo-touched", "attendance_recompute_dirty")
+        after = await read_month(*self._month)
+        render_told(self._output, await read_told(late.day))
+        self._output.print()
+        changed = set(after.contents().items()) - set(month.contents().items())
+        keys = [(late.day.employee_no, late.day.work_on)]
+        _expect([key for key, _ in changed] == keys, "exactly the day of the late punch changes")
+        _expect((run.rows_inserted, run.rows_updated) == (0, 1), "the run writes that day alone")
+        self._say(f"Of the {len(after.days):,} days of the month this one has changed, and no other.", "bold green")
+
     async def _show_mail(self) -> None:
         """A summary of every run that succeeded, and the news of the one that was held."""
-        self._title("7. Mail")
+        self._title("9. Mail")
         folder = self._folder / "mail" / "new"
         deadline = time.monotonic() + 20
         while len(files := _files(folder)) < _MAILS and time.monotonic() < deadline:  # noqa: ASYNC110 - a folder
@@ -181,7 +253,7 @@ class Story:
         _expect((len(messages), held) == (_MAILS, 1), "the runs are mailed, and that one is held")
 
     async def _apply_jobs(self) -> None:
-        self._title("8. The example jobs")
+        self._title("10. The example jobs")
         path = get_settings().config_file("jobs.toml")
         text = await asyncio.to_thread(path.read_text, encoding="utf-8")
         specs = parse_jobs_file(text, TASK_REGISTRY, file_name=str(path))
@@ -190,10 +262,18 @@ class Story:
 
     # --- runs ---------------------------------------------------------------------------------------------------------
 
-    async def _fire(self, code: str, task_code: str, expected: str = "success") -> JobExecution:
+    async def _fire(
+        self, code: str, task_code: str, expected: str = "success", params: Mapping[str, Any] | None = None
+    ) -> JobExecution:
         """Schedule a job a moment ahead and follow what the scheduler makes of it."""
         fire_at = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=_FIRE_IN_SECONDS)
-        spec = JobSpec(code=code, task_code=task_code, trigger_kind="date", trigger_expression=fire_at.isoformat())
+        spec = JobSpec(
+            code=code,
+            task_code=task_code,
+            params=dict(params or {}),
+            trigger_kind="date",
+            trigger_expression=fire_at.isoformat(),
+        )
         await save_jobs([spec], prune=False, dry_run=False, actor="demo")
         self._say(f"Job {code} is scheduled for {fire_at.astimezone():%H:%M:%S}.")
         execution = await _wait_for_fire(spec, fire_at)
@@ -206,7 +286,7 @@ class Story:
                 (short_id(ended.id), "cyan"),
                 ": ",
                 status_text(ended.status),
-                f" in {took(ended.duration_ms)}{told}",
+                f" in {took(_duration_ms(ended))}{told}",
             )
         )
         _expect(ended.status == expected, f"{code} ends in {expected} ({ended.error_type}: {ended.error_message})")
@@ -298,6 +378,13 @@ async def _wait_for_fire(spec: JobSpec, fire_at: dt.datetime) -> JobExecution:
             return found[0]
         await asyncio.sleep(0.1)
     raise DemoError(f"the scheduler did not fire {spec.code} within {_PATIENCE_SECONDS} s")
+
+
+def _duration_ms(run: JobExecution) -> int | None:
+    """How long the run took; with its parts, if it has some: its own time is that of summing them up."""
+    if run.attempt == 1 or run.finished_at is None:
+        return run.duration_ms
+    return round((run.finished_at - run.created_at).total_seconds() * 1000)
 
 
 async def _count_active() -> int:
