@@ -13,7 +13,7 @@ from backend.domain.attendance.day import Anomaly, DayOverride, Overtime, Status
 from backend.domain.attendance.engine import EmployeeInput, compute_people
 from backend.domain.attendance.locking import DayTotals, LockedPeriod, settle, total
 from backend.domain.attendance.policies import DayRule, OvertimeRules, Policy
-from backend.domain.attendance.shifts import Roster
+from backend.domain.attendance.shifts import Roster, RosterPart
 from backend.domain.attendance.touching import Change, CorrectedPunch, RosterChange, days_touched_by
 from backend.domain.punches import Direction
 from backend.errors import ConfigurationError
@@ -27,10 +27,13 @@ from tests.support.attendance import (
     OFFICE_WEEK,
     at,
     clock,
+    compute,
     compute_day,
     every_day,
     fates,
     punches,
+    roster,
+    shift,
 )
 
 
@@ -149,6 +152,7 @@ def test_a_day_that_comes_or_goes_in_a_locked_period_is_an_adjustment() -> None:
 # --- what a change touches --------------------------------------------------------------------------------------------
 
 WEEKLY = Policy(overtime=OvertimeRules(weekly_limit_seconds=1))
+BACK_TO_BACK = roster(("early", "night"), shifts=[shift("6:00-14:00", "early"), shift("22:00-6:00", "night")])
 LATER_SHIFT = every_day("10:00-18:00")
 
 
@@ -186,6 +190,8 @@ def punch(text: str) -> WorkPunch:
         ),
         (CorrectedPunch(correction=correct(Action.IGNORE, punch_key="p")), NINE_TO_FIVE, Policy(), []),
         (leave(3, 5), NINE_TO_FIVE, Policy(day_rule=DayRule.SPLIT), [2, 3, 4, 5, 6]),
+        (leave(3, 5), NINE_TO_FIVE, Policy(day_rule=DayRule.MOST_WORKED, auto_check_out=True), [2, 3, 4, 5, 6]),
+        (punch("+1 6:00:30"), BACK_TO_BACK, Policy(), [1, 2]),  # it may be the last word on a punch of the night
         (leave(3, 30), NINE_TO_FIVE, Policy(), [3, 4, 5, 6, 7, 8, 9]),
         (DayOverride(key="o", work_on=MONDAY, made_by="Ada", reason="?"), NINE_TO_FIVE, Policy(), [1]),
         (RosterChange(before=NINE_TO_FIVE, after=NINE_TO_FIVE), NINE_TO_FIVE, Policy(), []),
@@ -206,6 +212,30 @@ def test_free_work_touches_its_week_and_the_next_one() -> None:
     thursday = punch("+3 9:00")
     touched = days_touched_by(thursday, FREE, Policy(), Calendar(), timezone=BERLIN, first=first, last=last)
     assert (dt.date(2026, 5, 31), dt.date(2026, 6, 15)) == (touched[0], touched[-1])
+
+
+def test_a_fixed_shift_parts_free_work_from_afar() -> None:
+    """Twelve hours on and twelve off, seen from the wrong side: one fixed day sets the days after it right."""
+    weeks = punches(" ".join(f"+{day} 7:40 +{day} 19:40" for day in range(21)))[1:]
+    fixed = MONDAY + dt.timedelta(days=9)
+    parts = (
+        RosterPart(last_on=fixed - dt.timedelta(days=1)),
+        RosterPart(first_on=fixed, last_on=fixed, pattern=NINE_TO_FIVE.parts[0].pattern),
+    )
+    part_fixed = Roster(parts=parts, shifts=NINE_TO_FIVE.shifts)
+    before, after = compute(weeks, FREE, days=21), compute(weeks, part_fixed, days=21)
+    touched = days_touched_by(
+        RosterChange(before=FREE, after=part_fixed),
+        part_fixed,
+        Policy(),
+        Calendar(),
+        timezone=BERLIN,
+        first=MONDAY,
+        last=MONDAY + dt.timedelta(days=20),
+    )
+    different = [old.work_on for old, new in zip(before, after, strict=True) if old != new]
+    assert fixed + dt.timedelta(days=2) in different
+    assert set(different) <= set(touched)
 
 
 def test_between_fixed_shifts_little_is_touched() -> None:

@@ -73,6 +73,14 @@ def test_the_days_before_the_first_one_have_their_say() -> None:
     assert "8:00" == clock(day.worked_seconds)
 
 
+def test_the_evening_before_a_shift_just_after_midnight_has_its_say() -> None:
+    """From 23:30 on, the shift of 0:15 is worked on the day before, also when that day alone is asked for."""
+    shifts = roster(None, "late", shifts=[shift("0:15-8:15", "late")])
+    both = compute("23:30 +1 8:15", shifts, Policy(day_rule=DayRule.SPLIT), days=2)
+    assert ["0:30", "8:15"] == [clock(day.worked_seconds) for day in both]
+    assert both[0] == compute_day("23:30 +1 8:15", shifts, policy=Policy(day_rule=DayRule.SPLIT))
+
+
 # --- late, early, thresholds ------------------------------------------------------------------------------------------
 
 

@@ -360,6 +360,13 @@ def test_zkbiotime_a_key_pressed_in_error_is_corrected(pairing: Pairing, given: 
     assert expected == [use.fate for use in day.punches]
 
 
+def test_two_words_in_one_second_have_an_order_of_their_own() -> None:
+    """It is not that in which they are delivered."""
+    given = punches("9:00i 9:00o 9:00be 17:00o")
+    for policy in (Policy(), Policy(pairing=STRICT), Policy(duplicate_seconds=0)):
+        assert compute_day(given, policy=policy) == compute_day(given[::-1], policy=policy)
+
+
 @pytest.mark.parametrize(
     ("given", "expected"),
     [

@@ -39,7 +39,9 @@ from backend.domain.punches import Direction
 
 _RANKS: Mapping[Direction | None, int] = {direction: rank for rank, direction in enumerate((*Direction, None))}
 _by_second_and_rank = operator.itemgetter(0, 1, 2)
+# How far from its date the shifts of a day may start: one just after midnight can be worked on the evening before.
 _SLOT_DAYS_BACK = {DayRule.START: 0, DayRule.END: 1, DayRule.MOST_WORKED: 1, DayRule.SPLIT: 1}
+_SLOT_DAYS_AHEAD = {DayRule.START: 0, DayRule.END: 0, DayRule.MOST_WORKED: 1, DayRule.SPLIT: 1}
 
 
 def compute_days(
@@ -77,10 +79,11 @@ def compute_days(
     inside, outside, repeated = assign(table.slots, events, policy)
 
     earliest = begin - _SLOT_DAYS_BACK[policy.day_rule] * ONE_DAY
+    latest = last + _SLOT_DAYS_AHEAD[policy.day_rule] * ONE_DAY
     work = [
         (slot, its_events)
         for slot, its_events in zip(table.slots, inside, strict=True)
-        if earliest <= slot.work_on <= last and (its_events or employment.covers(slot.work_on))
+        if earliest <= slot.work_on <= latest and (its_events or employment.covers(slot.work_on))
     ]
     for slot, its_events in group_freely(outside, table.slots, policy, timezone) if outside else ():
         if policy.unscheduled_work or _may_be_free(slot.work_on, table, calendar):

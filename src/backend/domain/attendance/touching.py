@@ -81,13 +81,9 @@ def days_touched_by(
 
 def _beside(days: set[dt.date], policy: Policy) -> set[dt.date]:
     """With the days that share a shift with these: what takes a part of one has its say in when it begins and ends."""
-    match policy.day_rule:
-        case DayRule.SPLIT:
-            return days | {day + number * ONE_DAY for day in days for number in (-1, 1)}
-        case DayRule.MOST_WORKED if policy.auto_check_out:
-            return days | {day + ONE_DAY for day in days}
-        case _:
-            return days
+    if policy.day_rule is DayRule.SPLIT or (policy.day_rule is DayRule.MOST_WORKED and policy.auto_check_out):
+        return days | {day + number * ONE_DAY for day in days for number in (-1, 1)}
+    return days
 
 
 class _Person(NamedTuple):
@@ -116,7 +112,7 @@ class _Person(NamedTuple):
         return found
 
     def free_dates(self, second: int) -> set[dt.date]:
-        """The dates of the groups that a punch outside of all windows has a say in, up to the fixed shifts beside it."""
+        """The dates of the groups that a punch outside of all windows has a say in, up to the next fixed shifts."""
         zone, near = self.zone, 2 * self.policy.duplicate_seconds
         first, last = dates_it_matters_for(date_at(zone, second))
         table = plan_timetable(self.roster, zone, first, last)
