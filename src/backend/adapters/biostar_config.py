@@ -132,6 +132,8 @@ class _Biostar1(_Clocks, _ByTime):
 
 class _Query(_ByTime):
     query: str = Field(min_length=1)
+    # All of them are read by each run.
+    rescan_days: int = Field(14, ge=1, le=4000)
     directions: dict[_Key, Direction] = {direction.value: direction for direction in Direction}
 
     def rules(self) -> dict[str, Any]:
