@@ -45,9 +45,38 @@ def between(output: str, first: str, last: str) -> str:
     return re.sub(r" \n *(?=\S)", " ", shown)
 
 
+def check_month(story: str) -> None:
+    """The month: everybody's days by status, what to look at, and three days with all their punches."""
+    days = {
+        status: int(number.replace(",", ""))
+        for status, number in re.findall(r"^(\w+) +([\d,]+) +[\d:-]+ +[\d:-]+ +[\d:-]+$", story, flags=re.MULTILINE)
+    }
+    together = days.pop("together")
+    assert {"present", "rest_day", "on_leave", "absent"} <= days.keys()
+    assert together == sum(days.values()) > 250 * 28
+    for anomaly in ("missing_out", "auto_checked_out", "doubtful_clock", "worked_on_rest_day"):
+        assert re.search(rf"to look at .*\b{anomaly} \d+", story), anomaly
+    explained = story.split("hrsync attendance explain ")[1:]
+    assert len(explained) == 3
+    forgotten, twice, leave = explained
+    assert "The check-out is the policy's, not a punch." in forgotten
+    assert "The same punch once more" in twice
+    assert re.search(r"Leave: \w+ \((first half|second half|[\w ]+)\)", leave)
+    assert all(re.search(r"Punches:\n +\d\d:\d\d(:\d\d)? \[in\] The first check-in;", text) for text in explained)
+
+
+def check_late_punch(story: str) -> None:
+    """The late punch: one new punch, one changed day, absent before and present after it."""
+    before, after = re.findall(r"^\w+day, [\d-]+: ([\w ]+) \(times", story, flags=re.MULTILINE)
+    assert (before, after) == ("absent", "present")
+    assert re.search(r"success in .*\. 1 new punch in 1 table", story)
+    assert re.search(r"success in .*\. Touched days: 1 changed\.", story)
+
+
 def test_the_demo_shows_its_story_and_ends(demo: Callable[..., Process], tmp_path: Path) -> None:
     """`scripts/demo --once` replicates 250 people and more through the scheduler, changes nothing the second time,
-    shows a day's changes field by field, holds the run of a broken HRIS, and exits with 0 in less than a minute."""
+    shows a day's changes field by field, holds the run of a broken HRIS, computes and explains a month of attendance,
+    and exits with 0 in less than a minute."""
     process = demo("--once")
     assert process.wait(60) == 0
     output = process.output()
@@ -82,7 +111,9 @@ def test_the_demo_shows_its_story_and_ends(demo: Callable[..., Process], tmp_pat
     assert re.search(r"success in .*: nothing changed", between(output, "5. ", "6. "))
     assert re.search(r"The run that was held, \w+, has expired\.", output)
     assert re.search(r"[\d,]+ new punches in \d tables", output)
-    assert between(output, "7. ", "8. ").count("HRIS replication") == 5
+    check_month(between(output, "7. ", "8. "))
+    check_late_punch(between(output, "8. ", "9. "))
+    assert between(output, "9. ", "10. ").count("HRIS replication") == 5
     assert len(list((tmp_path / "demo" / "mail" / "new").iterdir())) == 5
 
 
