@@ -170,7 +170,7 @@ def punches_needed(
 
 def _plan(shifts: Roster, zone: dt.tzinfo, first: dt.date, last: dt.date) -> Timetable:
     """What is scheduled, as far around the dates as free work beside them can reach."""
-    table = plan_timetable(shifts, zone, first, last)
+    table = plan_timetable(shifts, zone, first - 2 * ONE_DAY, last + 2 * ONE_DAY)  # over a weekend
     if None in _find_borders(table, zone, first, last):
         return plan_timetable(shifts, zone, *dates_that_matter(first - ONE_DAY, last))
     return table
