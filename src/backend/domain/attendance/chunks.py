@@ -101,7 +101,7 @@ def punches_window(
         if ask.employee_no in facts:
             person = setup.input_of(ask.employee_no, facts[ask.employee_no])
             for _, _, policy in person.policies:
-                begin, end = punches_needed(policy, person.timezone, ask.first_on, ask.last_on)
+                begin, end = punches_needed(policy, person.timezone, ask.first_on, ask.last_on, person.shifts)
                 first, last = min(first, begin), max(last, end)
     return first, last
 
