@@ -26,8 +26,9 @@ from backend.domain.employees import DayPart
 # What a day is touched by: the codes of `attendance_dirty.reason` that come of this module.
 SITE, ROSTER, POLICY, HOLIDAY, LEAVE, EMPLOYMENT = "site", "roster", "policy", "holiday", "leave", "employment"
 
-# Nothing that a punch touches is further away: the rest of a week with a weekly limit, and a day more.
-_NEAR = dt.timedelta(days=9)
+# Nothing that a punch touches is further away: free work up to the end of the next week but one, and with a weekly
+# limit the rest of that week.
+_NEAR = dt.timedelta(days=22)
 
 Holidays = Mapping[dt.date, tuple[Holiday, ...]]
 
