@@ -302,6 +302,14 @@ class PunchStore(Protocol):
 class UserMatching(Protocol):
     """The users of the time clocks inside one transaction, in which no punches are recorded."""
 
+    async def is_current(self, source: str, rule: EmployeeRule) -> bool:
+        """Whether the users of a source were matched by this rule after the last replication of the employees."""
+        ...
+
+    async def note_matched(self, source: str, rule: EmployeeRule) -> None:
+        """Remember it."""
+        ...
+
     async def find_changes(self, source: str, rule: EmployeeRule, *, after: str, limit: int) -> Sequence[UserChange]:
         """The users of a source whose employee is another one than it was, by their ids, behind the id `after`."""
         ...

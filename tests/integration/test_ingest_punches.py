@@ -248,7 +248,7 @@ from backend.db.database import Database
 
 source_url, target_url, place = sys.argv[1:]
 moves = 0
-move = store_module._move
+move = store_module.move_stream
 
 async def kill(*_):
     os.kill(os.getpid(), 9)
@@ -262,7 +262,7 @@ async def move_then_kill(*args, **values):
 
 async def main():
     if place == "inside":
-        store_module._move = move_then_kill
+        store_module.move_stream = move_then_kill
     run = RecordedRun(on_checkpoint=lambda number: kill() if place == "between" and number == 3 else asyncio.sleep(0))
     database = Database("hrsync database", "MARIA_URL", target_url)
     await ingest_punches(run, [Biostar(source_url).source()], now=NOW,

@@ -13,7 +13,7 @@ from backend.adapters.attendance_store import DatabaseAttendanceStore
 from backend.adapters.punch_list import PRE_EMPLOYMENT, PunchFilter, fetch_punches
 from backend.adapters.punch_users import DatabasePunchUsers
 from backend.db.database import Database
-from backend.db.models import Employee
+from backend.db.models import Employee, Stream
 from backend.db.models.attendance import DirtyDays, PunchUser
 from backend.domain.punches import EmployeeRule, PunchRules
 from backend.errors import NotFoundError
@@ -231,3 +231,19 @@ async def test_punches_before_the_first_day_are_told(database: Database, tmp_pat
     assert [("E1", dt.datetime(2026, 11, 2, 9, 59, 59, tzinfo=dt.UTC), ["pre_employment"])] == [
         (item.employee_no, item.punched_at, item.flags) for item in found
     ]
+
+
+async def test_a_poll_matches_when_the_employees_have_changed(database: Database, tmp_path: object) -> None:
+    """Without new events users are matched again only after a replication, or with another rule."""
+    await punch(database, tmp_path, u10001=("2026-11-02 08:00",))
+    await add_employee(database, "10001", biostar_user_id="10001")
+    biostar = Biostar(f"sqlite+aiosqlite:///{tmp_path}/biostar.db")
+    await ingest(biostar, database)
+    assert {"10001": None} == await owners(database)
+    async with database.session() as session:
+        session.add(Stream(code="hris.employees", watermark={"revision": 1}))
+    await ingest(biostar, database)
+    assert {"10001": "10001"} == await owners(database)
+    await ingest(biostar, database, EmployeeRule(column="extra.badge"))
+    assert {"10001": None} == await owners(database)
+    await biostar.dispose()

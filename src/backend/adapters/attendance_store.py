@@ -47,7 +47,7 @@ class DatabaseAttendanceStore:
             if stream is None:
                 await session.execute(_ignoring(session, insert(_STREAM)), {"code": _code(source), "watermark": {}})
                 stream = await _lock_own(session, source)
-            await _move(session, source, {**stream.watermark, "run": token})
+            await move_stream(session, source, {**stream.watermark, "run": token})
         return _state(stream.watermark)
 
     async def record(
@@ -95,7 +95,7 @@ class DatabaseAttendanceStore:
         marks = {**stream.watermark.get("marks", {}), **batch.marks}
         watermark = {**stream.watermark, "tables": cursors, "marks": marks}
         if inserted or watermark != stream.watermark:
-            await _move(session, source, watermark, row_count=(stream.row_count or 0) + inserted)
+            await move_stream(session, source, watermark, row_count=(stream.row_count or 0) + inserted)
 
     async def finish(
         self, source: str, token: str, execution_id: str, *, plan: ReadPlan, first: Month, now: dt.datetime
@@ -120,7 +120,7 @@ class DatabaseAttendanceStore:
                 "completed_at": now.isoformat(),
                 "marks": kept,
             }
-            await _move(
+            await move_stream(
                 session,
                 source,
                 watermark,
@@ -152,7 +152,8 @@ async def _lock_own(session: AsyncSession, source: str, token: str | None = None
     return stream
 
 
-async def _move(session: AsyncSession, source: str, watermark: dict[str, Any], **values: Any) -> None:
+async def move_stream(session: AsyncSession, source: str, watermark: dict[str, Any], **values: Any) -> None:
+    """Store the watermark of a stream that is locked."""
     await session.execute(
         update(Stream)
         .where(Stream.code == _code(source))

@@ -13,9 +13,9 @@ from sqlalchemy import func, insert, select, text, update
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import aliased
 
-from backend.adapters.attendance_store import instant_text, lock_stream
+from backend.adapters.attendance_store import instant_text, lock_stream, move_stream
 from backend.db.database import Database
-from backend.db.models import Employee
+from backend.db.models import Employee, Stream
 from backend.db.models.attendance import DirtyDays, Punch, PunchUser
 from backend.db.types import db_now
 from backend.domain.punches import EmployeeRule, UserChange
@@ -24,6 +24,8 @@ from backend.errors import NotFoundError
 _ONE_DAY = dt.timedelta(days=1)
 _PER_STATEMENT = 500
 DIRTY_REASON = "user"
+_EMPLOYEES = "hris.employees"  # the stream of their replication
+_MATCHED = "matched"
 
 _T = TypeVar("_T")
 
@@ -57,9 +59,8 @@ class DatabasePunchUsers:
     async def matching(self, sources: Collection[str]) -> AsyncIterator[DatabaseMatching]:
         """One transaction in which users of these sources are matched; no punches are recorded meanwhile."""
         async with self._database.session() as session:
-            for source in sorted(sources):
-                await lock_stream(session, source)
-            yield DatabaseMatching(session)
+            streams = {source: await lock_stream(session, source) for source in sorted(sources)}
+            yield DatabaseMatching(session, {name: stream for name, stream in streams.items() if stream is not None})
 
     async def assign(self, source: str, user_id: str, employee_no: str | None, *, actor: str) -> None:
         """Say whose a user id is, whatever the source's rule says; `match_users` gives it to the employee.
@@ -136,8 +137,26 @@ class DatabasePunchUsers:
 class DatabaseMatching:
     """The matching inside of one transaction."""
 
-    def __init__(self, session: AsyncSession) -> None:
+    def __init__(self, session: AsyncSession, streams: Mapping[str, Stream]) -> None:
         self._session = session
+        self._streams = streams
+
+    async def is_current(self, source: str, rule: EmployeeRule) -> bool:
+        """Whether the users of a source were matched by this rule after the last replication of the employees."""
+        stream = self._streams.get(source)
+        return stream is not None and stream.watermark.get(_MATCHED) == await self._find_version(rule)
+
+    async def note_matched(self, source: str, rule: EmployeeRule) -> None:
+        """Remember it."""
+        stream, version = self._streams.get(source), await self._find_version(rule)
+        if stream is not None and stream.watermark.get(_MATCHED) != version:
+            await move_stream(self._session, source, {**stream.watermark, _MATCHED: version})
+
+    async def _find_version(self, rule: EmployeeRule) -> str:
+        """What tells one state of the employees, and a rule, from another."""
+        employees = await self._session.get(Stream, _EMPLOYEES)
+        revision = employees.watermark.get("revision") if employees is not None else None
+        return f"{revision} {rule.column} {rule.ignore_leading_zeros}"
 
     async def find_changes(self, source: str, rule: EmployeeRule, *, after: str, limit: int) -> Sequence[UserChange]:
         """The users of a source whose employee is another one than it was, by their ids, behind the id `after`."""

@@ -62,7 +62,8 @@ async def ingest_punches(
             failures[source.name] = error
             run.log.error("source_ingestion_failed", source=source.name, error=str(error))
         total.details[source.name] = ingest.details()
-    match = await match_users(users, {source.name: source.rules.employee for source in sources})
+    rules = {source.name: source.rules.employee for source in sources}
+    match = await match_users(users, rules, touched={name for name, found in total.details.items() if found["tables"]})
     if failures:
         raise _failure(failures, len(sources), total.counts)
     return total.report(match)
