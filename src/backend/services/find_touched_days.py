@@ -24,6 +24,7 @@ from backend.domain.attendance.people import (
 )
 from backend.domain.attendance.setup import (
     EMPLOYMENT,
+    NEAR,
     Comparer,
     Setup,
     assignments_in,
@@ -34,7 +35,7 @@ from backend.domain.attendance.setup import (
 )
 from backend.ports import AttendanceRuleSource, Marking, MarkStore, Run
 
-# Above so many new punches, all days between a person's first and last one are marked.
+# Above so many new punches, all days between a person's first and last one are marked, and what these may touch.
 EXACT_PUNCHES = 50_000
 _ONE_DAY = dt.timedelta(days=1)
 # Holidays are looked up for so many years before the first look, and one after the current one.
@@ -175,7 +176,7 @@ class _Look:
         if is_first or punch - after > self._exact_punches:
             earliest = self._now.date() - dt.timedelta(days=setup.rules.reach_back_days)
             for number, first, last in await self._marking.span_new_punches(after, punch):
-                dates = max(first.date() - _ONE_DAY, earliest), last.date() + _ONE_DAY
+                dates = max(first.date() - NEAR, earliest), last.date() + NEAR
                 if number in facts and dates[0] <= dates[1]:
                     marks.append((number, *dates, "punch"))
         else:

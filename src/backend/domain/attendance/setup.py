@@ -28,7 +28,7 @@ SITE, ROSTER, POLICY, HOLIDAY, LEAVE, EMPLOYMENT = "site", "roster", "policy", "
 
 # Nothing that a punch touches is further away: free work up to the end of the next week but one, and with a weekly
 # limit the rest of that week.
-_NEAR = dt.timedelta(days=22)
+NEAR = dt.timedelta(days=22)
 
 Holidays = Mapping[dt.date, tuple[Holiday, ...]]
 
@@ -212,7 +212,7 @@ def days_touched_at(person: EmployeeInput, instant: dt.datetime) -> set[dt.date]
     near = instant.date()
     found: set[dt.date] = set()
     for begins_on, ends_on, policy in person.policies:
-        first, last = max(begins_on, near - _NEAR), min(ends_on, near + _NEAR)
+        first, last = max(begins_on, near - NEAR), min(ends_on, near + NEAR)
         if first <= last:
             found.update(
                 days_touched_by(
