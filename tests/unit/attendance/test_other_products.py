@@ -244,6 +244,9 @@ def test_timetrex_time_off_begins_a_new_shift(given: str, expected: list[str]) -
     assert expected == worked(compute(given, FREE, days=2))
 
 
+AT_MOST_14_HOURS = Policy(maximum_shift_seconds=14 * HOUR)
+
+
 # --- a forgotten punch does not turn day into night -------------------------------------------------------------------
 
 
@@ -265,21 +268,33 @@ def test_timetrex_time_off_begins_a_new_shift(given: str, expected: list[str]) -
             "7:00 19:03, +1 7:00 +1 19:00, +2 6:58 +2 19:01, +3 7:00 +3 18:59, +4 7:00 +4 19:00",
             ["12:03", "12:00", "12:03", "11:59", "12:00"],
         ),
-        # A very long shift, and a longer rest after it.
-        ("6:00 21:30, +2 9:00 +2 17:00", ["15:30", "0:00", "8:00", "0:00", "0:00"]),
     ],
 )
 def test_free_work_recovers_from_a_forgotten_punch(given: str, expected: list[str]) -> None:
-    """A long time off that shorter work follows is time off, whatever was before."""
-    assert expected == worked(compute(given, FREE, days=5))
+    """Where nobody works for more than 14 hours, a longer gap is time off, whatever was before."""
+    assert expected == worked(compute(given, FREE, policy=AT_MOST_14_HOURS, days=5))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("6:00 21:30, +2 9:00 +2 17:00", ["15:30", "0:00", "8:00"]),
+        ("8:00 23:00, +1 9:00 +1 17:00", ["15:00", "8:00", "0:00"]),  # a long day, and a plain one
+        ("6:00 21:00, +1 6:00 +1 21:00, +2 6:00 +2 21:00", ["15:00", "15:00", "15:00"]),
+        ("20:00 +1 9:30, +1 20:00 +2 9:30", ["13:30", "13:30", "0:00"]),
+    ],
+)
+def test_free_work_may_be_as_long_as_a_shift_may_be(given: str, expected: list[str]) -> None:
+    """Up to 16 hours, unless the policy says otherwise, also when the rest after it is shorter."""
+    assert expected == worked(compute(given, FREE, days=3))
 
 
 def test_free_nights_do_not_depend_on_where_one_begins_to_read() -> None:
     """Whether the first punch that is read is the morning's or the evening's."""
     given = punches(" ".join(f"+{day} 22:00 +{day + 1} 6:00" for day in range(10)))
-    whole = compute(given, FREE, days=9)
+    whole = compute(given, FREE, policy=AT_MOST_14_HOURS, days=9)
     assert ["8:00"] * 9 == worked(whole)
-    assert ["0:00", *["8:00"] * 8] == worked(compute(given[1:], FREE, days=9))
+    assert ["0:00", *["8:00"] * 8] == worked(compute(given[1:], FREE, policy=AT_MOST_14_HOURS, days=9))
 
 
 def test_without_any_long_rest_the_longest_of_a_week_counts() -> None:

@@ -2,8 +2,8 @@
 
 Where nothing says whether a punch is an in or an out, each one depends on those before it, so that a forgotten punch,
 or where one begins to look, could turn days into nights for ever. So some punches begin a shift for certain, whatever
-was before, and those are found by what is near them: after every gap that is longer than a shift may be; after a long
-gap that a shorter one follows; and, in a calendar week that has neither, after its longest gap.
+was before, and those are found by what is near them: after every gap that is longer than a shift may be, and, in a
+calendar week without one, after its longest gap.
 """
 
 from __future__ import annotations
@@ -12,14 +12,11 @@ import datetime as dt
 import itertools
 from collections.abc import Iterator, Sequence
 
-from backend.domain.attendance.policies import HOUR, Pairing, Policy
+from backend.domain.attendance.policies import Pairing, Policy
 from backend.domain.attendance.wall_clock import ONE_DAY, date_at, second_at
 from backend.domain.attendance.windows import INS, Event, Slot
 
 ONE_WEEK = 7 * ONE_DAY
-# A day without the eleven hours of rest that the law of many countries asks for: who was away for longer than that and
-# is out again sooner has come, not gone.
-LONG_GAP_SECONDS = 13 * HOUR
 
 
 def group_freely(
@@ -82,17 +79,10 @@ def _find_certain(outside: Sequence[tuple[int, Event]], policy: Policy, zone: dt
     for index in range(1, count):
         gap = seconds[index] - seconds[index - 1]
         place, (_, punch) = outside[index]
-        if outside[index - 1][0] != place or gap > longest:
-            certain.add(index)
-        elif gap < time_off:
-            continue
-        elif (
-            punch.direction in INS
-            if by_direction
-            else gap > LONG_GAP_SECONDS
-            and index + 1 < count
-            and outside[index + 1][0] == place
-            and seconds[index + 1] - seconds[index] < gap
+        if (
+            outside[index - 1][0] != place
+            or gap > longest
+            or (by_direction and gap >= time_off and punch.direction in INS)
         ):
             certain.add(index)
     edges = [*sorted(certain), count]
