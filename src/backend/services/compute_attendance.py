@@ -26,7 +26,7 @@ from backend.errors import ConfigurationError, GuardError, NotFoundError
 from backend.ports import AttendanceRuleSource, DayStore, Run
 
 # Of a chunk: what is read, computed and written in one transaction.
-PEOPLE_PER_CHUNK = 200
+PEOPLE_PER_CHUNK = 100
 DAYS_PER_CHUNK = 45
 _MARKS_PER_ROUND = 5000
 # Of a part of a range, which is an execution of its own.
