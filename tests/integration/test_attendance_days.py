@@ -6,11 +6,11 @@ import datetime as dt
 from pathlib import Path
 
 import pytest
-from sqlalchemy import update
+from sqlalchemy import select, update
 
 from backend.api.repositories.attendance_repository import AttendanceRepository
 from backend.db.database import Database
-from backend.db.models import ClockChange, Employee, PunchUser
+from backend.db.models import AttendanceSetup, ClockChange, Employee, PunchUser
 from backend.domain.attendance.day import Status
 from backend.errors import ConfigurationError, GuardError, NotFoundError
 from backend.services.amend_attendance import Amender
@@ -121,6 +121,20 @@ async def settled(world: World) -> World:
 async def test_nothing_is_marked_when_nothing_has_changed(settled: World) -> None:
     """Another look finds nothing."""
     assert 0 == await settled.look()
+
+
+async def test_rules_are_kept_once(settled: World) -> None:
+    """As long as they are the same, looks keep no further copy; one that nobody can read any more is passed over."""
+    setups = select(AttendanceSetup.content)
+    await settled.look()
+    async with settled.database.session() as session:
+        (content,) = await session.scalars(setups)
+        await session.execute(update(AttendanceSetup).values(content=content.replace('"shifts":', '"shiffts":')))
+
+    await settled.recompute()
+
+    async with settled.database.reader() as session:
+        assert [content] == list(await session.scalars(setups))[1:]
 
 
 async def test_a_late_punch_marks_its_day(settled: World) -> None:

@@ -12,7 +12,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from backend.domain.attendance.calendars import Leave
+from backend.domain.attendance.calendars import Holiday, Leave
 from backend.domain.attendance.engine import EmployeeInput
 from backend.domain.attendance.people import (
     HrPerson,
@@ -33,7 +33,8 @@ from backend.domain.attendance.setup import (
     ranges_of,
     setup_content,
 )
-from backend.ports import AttendanceRuleSource, Marking, MarkStore, Run
+from backend.errors import ConfigurationError
+from backend.ports import AttendanceRuleSource, Marking, MarkStore, Run, RunLog
 
 # Above so many new punches, all days between a person's first and last one are marked, and what these may touch.
 EXACT_PUNCHES = 50_000
@@ -56,7 +57,7 @@ async def find_touched_days(
         TransientError: the database is away.
     """
     async with store.marking(run.execution_id) as marking:
-        look = _Look(marking, rules, now, exact_punches)
+        look = _Look(marking, rules, run.log, now=now, exact_punches=exact_punches)
         marks = await look.take()
         await marking.finish()
     if marks:
@@ -65,9 +66,12 @@ async def find_touched_days(
 
 
 class _Look:
-    def __init__(self, marking: Marking, rules: AttendanceRuleSource, now: dt.datetime, exact_punches: int) -> None:
+    def __init__(
+        self, marking: Marking, rules: AttendanceRuleSource, log: RunLog, *, now: dt.datetime, exact_punches: int
+    ) -> None:
         self._marking = marking
         self._rules = rules
+        self._log = log
         self._now = now
         self._exact_punches = exact_punches
         self.reasons: defaultdict[str, int] = defaultdict(int)
@@ -75,9 +79,9 @@ class _Look:
     async def take(self) -> int:
         before = await self._marking.find_setup()
         content = await self._read_setup(before)
-        earlier = None if before is None else self._parse(before)
-        setup = self._parse(content) if content != before or earlier is None else earlier
+        earlier = await self._find_earlier(before)
         is_first = earlier is None
+        setup = earlier if earlier and content == before else await asyncio.to_thread(self._parse, content)
         if content != before:
             await self._marking.save_setup(content)
         facts, marks = await self._look_at_people(earlier or setup, setup, is_first=is_first)
@@ -89,16 +93,28 @@ class _Look:
     # --- rules and holidays ---------------------------------------------------------------------------------------
 
     async def _read_setup(self, before: Mapping[str, Any] | None) -> Mapping[str, Any]:
-        content = self._rules.load()
-        assignments = await self._marking.list_assignments()
-        rules = self._rules.parse(content, assignments)
         # Always from the same year on, so that a year that goes by does not look like holidays that were dropped.
         first_year = before["holidays_from"] if before else self._now.year - _YEARS_BACK
-        public = self._rules.public_holidays(
-            rules.sites.values(), dt.date(first_year, 1, 1), dt.date(self._now.year + 1, 12, 31)
-        )
+        years = dt.date(first_year, 1, 1), dt.date(self._now.year + 1, 12, 31)
+        assignments = await self._marking.list_assignments()
+
+        def read() -> tuple[Mapping[str, Any], Sequence[Holiday]]:
+            content = self._rules.load()
+            sites = self._rules.parse(content, assignments).sites.values()
+            return content, self._rules.public_holidays(sites, *years)
+
+        content, public = await asyncio.to_thread(read)
         holidays = (*public, *await self._marking.list_holidays())
         return setup_content(content, assignments, holidays, first_year)
+
+    async def _find_earlier(self, before: Mapping[str, Any] | None) -> Setup | None:
+        if before is None:
+            return None
+        try:
+            return await asyncio.to_thread(self._parse, before)
+        except ConfigurationError as error:  # an earlier version of the program could read it
+            self._log.warning("earlier_rules_unreadable", error=str(error))
+            return None
 
     def _parse(self, content: Mapping[str, Any]) -> Setup:
         return make_setup(content, self._rules.parse(content["rules"], assignments_in(content)))
