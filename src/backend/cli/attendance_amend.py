@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.attendance_words import hours, read_date, read_hours, read_instant
+from backend.cli.attendance_words import WRAPPED, hours, read_date, read_hours, read_instant, read_reason
 from backend.cli.output import AsJson, show, table
 
 if TYPE_CHECKING:
@@ -58,6 +58,8 @@ def edit_punch(  # noqa: PLR0917 - the parameters are options
     as_json: AsJson = False,
 ) -> None:
     """Let a punch count with another time or direction; the punch itself stays as the device gave it."""
+    if at is None and direction is None:
+        raise typer.BadParameter("Give --at, --direction, or both.")
 
     async def edit(amender: Amender) -> int:
         return await _with_instant(
@@ -126,6 +128,8 @@ def override(  # noqa: PLR0917 - the parameters are options
         f"{name}_seconds": None if text is None else read_hours(text, f"--{name}")
         for name, text in (("worked", worked), ("late", late), ("early", early))
     }
+    if status is None and all(value is None for value in times.values()):
+        raise typer.BadParameter("Say what the day is to be: --status, --worked, --late or --early.")
     kind = None if status is None else Status(status)
     _amend("override", reason, as_json, lambda amender: amender.override_day(employee, work_on, status=kind, **times))
 
@@ -207,20 +211,26 @@ def amendments(
 
     def render(output: Console) -> None:
         if not found:
-            output.print("Nobody has corrected, overridden or assigned anything.")
+            output.print(f"Nobody has corrected, overridden or assigned anything{f' of {employee}' * bool(employee)}.")
             return
         rows = [
             (
-                f"{kind} {row.id}",
+                f"{kind} {row.id}{' (withdrawn)' * (row.withdrawn_at is not None)}",
                 _whose(row),
                 _what(kind, row),
                 f"{row.made_at:%Y-%m-%d}",
                 row.made_by,
-                row.reason + (f" (withdrawn by {row.withdrawn_by})" if row.withdrawn_at else ""),
+                row.reason,
             )
             for kind, row in found
         ]
-        output.print(table(["AMENDMENT", "WHOSE", "WHAT", "MADE", "BY", "REASON"], rows))
+        output.print(
+            table(
+                ["AMENDMENT", "WHOSE", ("WHAT", WRAPPED), "MADE", "BY", ("REASON", WRAPPED)],
+                rows,
+                flexible=("WHAT", "REASON"),
+            )
+        )
 
     found = run_async(read())
     show(as_json, {"amendments": [{"kind": kind} | _record(row) for kind, row in found]}, render)
@@ -238,12 +248,18 @@ def _amend(
     from backend.resources import amendment_store, attendance_rules
     from backend.services.amend_attendance import Amender
 
+    why = read_reason(reason)
+
     async def amend() -> int:
-        return await say(Amender(amendment_store(), attendance_rules(), made_by=actor(), reason=reason))
+        return await say(Amender(amendment_store(), attendance_rules(), made_by=actor(), reason=why))
 
     number = run_async(amend())
-    text = f"{kind} {number} {done}. The days it touches are computed by the next run of attendance_recompute_dirty"
-    show(as_json, {"kind": kind, "number": number}, lambda output: output.print(f"{text[0].upper()}{text[1:]}."))
+    text = f"{kind.capitalize()} {number} {done}. The days it touches are computed by the next run of"
+    show(
+        as_json,
+        {"kind": kind, "number": number},
+        lambda output: output.print(f"{text} attendance_recompute_dirty; `hrsync attendance recompute` does it now."),
+    )
 
 
 def _whose(row: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
-from backend.cli.attendance_words import read_date
+from backend.cli.attendance_words import read_dates, read_reason
 from backend.cli.exits import ExitCode
 from backend.cli.output import AsJson
 
@@ -31,7 +31,7 @@ def compute(  # noqa: PLR0917 - the parameters are options
     as_json: AsJson = False,
 ) -> int:
     """Compute the days from FROM to TO, in parts that run side by side."""
-    params: dict[str, Any] = {"date_from": _iso(first, "FROM"), "date_to": _iso(last, "TO")}
+    params: dict[str, Any] = _dates(first, last)
     if employee:
         params["employees"] = employee
     if department:
@@ -54,12 +54,13 @@ def lock(
     """Lock a period: its days never change again; what would be different becomes an adjustment."""
     from backend.cli.session import actor
 
-    params = {"date_from": _iso(first, "FROM"), "date_to": _iso(last, "TO"), "reason": reason, "made_by": actor()}
+    params = _dates(first, last) | {"reason": read_reason(reason), "made_by": actor()}
     return _run("attendance_lock_period", params, wait=wait, as_json=as_json)
 
 
-def _iso(text: str, name: str) -> str:
-    return read_date(text, name).isoformat()
+def _dates(first: str, last: str) -> dict[str, str]:
+    first_on, last_on = read_dates(first, last)
+    return {"date_from": first_on.isoformat(), "date_to": last_on.isoformat()}
 
 
 def _run(task_code: str, params: dict[str, Any], *, wait: bool, as_json: bool) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from backend.cli.attendance_words import find_zone, hours, read_date
+from backend.cli.attendance_words import WRAPPED, find_zone, hours, read_date
 from backend.cli.output import AsJson, note, show, table
 from backend.errors import NotFoundError
 
@@ -198,14 +198,24 @@ def days(  # noqa: PLR0917 - the parameters are options
             )
 
     found = run_async(read())
-    show(as_json, {"days": [_day_record(row) for row in found]}, lambda output: _render_days(output, found))
+    wanted = bool(employee or department or status or anomaly)
+    show(
+        as_json,
+        {"days": [_day_record(row) for row in found]},
+        lambda output: _render_days(output, found, first_on, last_on, wanted=wanted),
+    )
     if len(found) == limit:
         note(f"These are the first {limit:,}; --limit gives more.")
 
 
-def _render_days(output: Console, found: Sequence[Day]) -> None:
+def _render_days(output: Console, found: Sequence[Day], first: dt.date, last: dt.date, *, wanted: bool) -> None:
+    """`wanted`: only some of the days were asked for."""
     if not found:
-        output.print("No computed days. `hrsync attendance compute FROM TO` computes some.")
+        when = f"on {last}" if first == last else f"from {first} to {last}"
+        if wanted:
+            output.print(f"None of the computed days {when} is one of those that were asked for.")
+        else:
+            output.print(f"No day {when} has been computed; `hrsync attendance compute FROM TO` does it.")
         return
     rows = [
         (
@@ -223,11 +233,8 @@ def _render_days(output: Console, found: Sequence[Day]) -> None:
         )
         for row in found
     ]
-    output.print(
-        table(
-            ["DAY", "EMPLOYEE", "SHIFT", "STATUS", "IN", "OUT", "WORKED", "LATE", "EARLY", "OVERTIME", "LOOK AT"], rows
-        )
-    )
+    titles = ("DAY", "EMPLOYEE", "SHIFT", "STATUS", "IN", "OUT", "WORKED", "LATE", "EARLY", "OVERTIME")
+    output.print(table([*titles, ("LOOK AT", WRAPPED)], rows))
 
 
 def _clock(instant: dt.datetime | None, row: Day) -> str:
@@ -275,7 +282,7 @@ def adjustments(
             )
             for row in found
         ]
-        output.print(table(["DAY", "EMPLOYEE", "WORKED", "FOUND", "CHANGES"], rows))
+        output.print(table(["DAY", "EMPLOYEE", "WORKED", "FOUND", ("CHANGES", WRAPPED)], rows))
 
     found = run_async(read())
     show(as_json, {"adjustments": [_adjustment_record(row) for row in found]}, render)
@@ -303,7 +310,7 @@ def locks(as_json: AsJson = False) -> None:
         rows = [
             (row.id, row.first_on, row.last_on, f"{row.made_at:%Y-%m-%d}", row.made_by, row.reason) for row in found
         ]
-        output.print(table(["NO", "FROM", "TO", "LOCKED", "BY", "REASON"], rows))
+        output.print(table(["NO", "FROM", "TO", "LOCKED", "BY", ("REASON", WRAPPED)], rows))
 
     found = run_async(read())
     names = ("id", "first_on", "last_on", "made_at", "made_by", "reason")
