@@ -181,7 +181,9 @@ def test_a_late_punch_changes_its_day_until_the_day_is_locked(company: Company) 
     told = company.ask("explain", "1001", day.isoformat())
     assert ("present", 8 * 3600, run) == (told["status"], told["worked_seconds"], told["execution_id"])
 
-    company.do("attendance_lock_period", date_from=before.isoformat(), date_to=day.isoformat(), reason="paid")
+    locked = company.ask("lock", before.isoformat(), day.isoformat(), "--reason", "paid")
+    assert "success" == locked["execution"]["status"]
+    assert "GuardError" in company.ask("lock", day.isoformat(), day.isoformat(), code=4)
     company.punch(["1001"], [day], "08:30", "08:45")
     company.do("attendance_ingest")
     late = company.do("attendance_recompute_dirty")

@@ -180,6 +180,7 @@ class Story:
     async def _ingest(self) -> None:
         self._title("6. Punches from BioStar")
         run = await self._fire("demo-attendance", "attendance_ingest")
+        self._say("Users that are nobody's are kept with their punches: hrsync punches users --unknown lists them.")
         _expect((run.rows_inserted or 0) > 0, "punches are taken over")
 
     async def _compute(self) -> Month:
