@@ -12,6 +12,7 @@ import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 from sqlalchemy.engine import make_url
@@ -35,6 +36,10 @@ from tests.support.databases import (
 from tests.support.processes import Process
 from tests.support.project import ADVENTUREWORKS, PROJECT_ROOT
 from tests.support.servers import MariaDBServer, RedisServer
+
+# How fast this machine is says nothing about the program: neither an example nor making one has a time limit.
+hypothesis.settings.register_profile("hrsync", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow])
+hypothesis.settings.load_profile("hrsync")
 
 PROCESSES = pytest.StashKey[list[Process]]()
 _numbers = itertools.count(1)
