@@ -71,7 +71,9 @@ async def write_runs(writer: HistoryWriter, runs: Sequence[Any]) -> list[dict[in
     return states
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(runs=RUNS)
 def test_history_replayed_to_an_instant_is_the_state_at_that_instant(sqlite_url: str, runs: Sequence[Any]) -> None:
     """After any runs, taking back what came later gives the rows exactly as each run had left them."""

@@ -647,7 +647,9 @@ _EVENTS = st.integers(0, 60)
 _DELIVERIES = st.lists(st.lists(st.lists(_EVENTS, min_size=1, max_size=12), max_size=4), min_size=1, max_size=4)
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(deliveries=_DELIVERIES)
 def test_order_batches_and_repetitions_do_not_matter(sqlite_url: str, deliveries: list[list[list[int]]]) -> None:
     """However often, in whichever batches and order events arrive: the punches are those of one delivery in order."""

@@ -21,7 +21,9 @@ from tests.support.job_specs import job_specs
 PARAMS = st.dictionaries(st.sampled_from(["full", "force"]), st.booleans())
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
 @given(specs=st.lists(job_specs("hris_replication", PARAMS), min_size=1, max_size=3, unique_by=lambda spec: spec.code))
 def test_what_is_exported_is_applied_as_unchanged(
     specs: list[JobSpec], sqlite_url: str, settings_env: Callable[..., Settings]
