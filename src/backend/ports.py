@@ -349,8 +349,13 @@ class AttendanceRuleSource(Protocol):
         """
         ...
 
-    def parse(self, content: Mapping[str, Any], assignments: Iterable[Assignment]) -> AttendanceRules:
+    def parse(
+        self, content: Mapping[str, Any], assignments: Iterable[Assignment], *, named: str | None = None
+    ) -> AttendanceRules:
         """The rules that `load` gave, now or long ago, with further assignments.
+
+        Args:
+            named: what an error is about; None: the file.
 
         Raises:
             ConfigurationError: they contradict each other.
@@ -517,6 +522,10 @@ class Amending(Protocol):
 
     async def find_facts(self, employee_no: str) -> PersonFacts | None:
         """What attendance knows of an employee; None: nothing."""
+        ...
+
+    async def has_department(self, code: str) -> bool:
+        """Whether the HR data has the department."""
         ...
 
     async def find_punch(self, employee_no: str, punch_id: int) -> dt.datetime | None:

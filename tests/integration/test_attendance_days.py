@@ -11,6 +11,7 @@ from sqlalchemy import select, update
 from backend.api.repositories.attendance_repository import AttendanceRepository
 from backend.db.database import Database
 from backend.db.models import AttendanceSetup, ClockChange, Employee, PunchUser
+from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.day import Status
 from backend.errors import ConfigurationError, GuardError, NotFoundError
 from backend.services.amend_attendance import Amender
@@ -375,6 +376,20 @@ async def test_what_cannot_be_said_is_refused(settled: World) -> None:
         await settled.amender.assign(work_by("A", "swing"))
     with pytest.raises(ConfigurationError, match="Say why"):
         Amender(settled.amender._store, settled.rules, made_by="hr", reason=" ")
+
+
+async def test_an_assignment_to_an_unknown_department_is_refused(settled: World) -> None:
+    """Nobody would ever work by it; what is wrong is said of the assignment, not of the file."""
+    with pytest.raises(NotFoundError, match="no department D9"):
+        await settled.amender.assign(Assignment(scope=Scope.DEPARTMENT, target="D9", pattern="night"))
+    with pytest.raises(ConfigurationError, match=r"^The assignment is wrong: .*swing"):
+        await settled.amender.assign(work_by("A", "swing"))
+
+
+async def test_a_range_of_more_than_ten_years_is_refused(settled: World) -> None:
+    """It would run for days."""
+    with pytest.raises(ConfigurationError, match="ask for fewer at a time"):
+        await settled.compute("1970-01-01", "2026-11-15")
 
 
 async def test_assignments_that_overlap_are_refused(settled: World) -> None:

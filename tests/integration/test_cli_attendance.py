@@ -305,6 +305,8 @@ def test_a_schedule_is_assigned(small: Office, cli: Cli) -> None:
     small.recompute()
     days = cli("days", "--from", MONDAY, "--to", FRIDAY, "--employee", "BEN", "--json").json["days"]
     assert ["office", "office", "night", "night", "night"] == [day["shift"] for day in days]
+    assert cli("assign", "--department", "D1", "--policy", "default", "--reason", "x").code == 3
+    small.do(lambda world: world.found_department("D1"))
     assert cli("assign", "--department", "D1", "--policy", "default", "--reason", "x").code == 0
     assert (
         cli("assign", "--employee", "BEN", "--exception", "--pattern", "", "--from", FRIDAY, "--reason", "x").code == 0

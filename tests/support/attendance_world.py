@@ -16,7 +16,7 @@ from backend.adapters.attendance_days import DatabaseDayStore
 from backend.adapters.attendance_marks import DatabaseMarkStore
 from backend.adapters.attendance_rules import FileRuleSource
 from backend.db.database import Database
-from backend.db.models import AdjustmentRow, Base, Day, DirtyDays, Employee, Holiday, Leave, Punch, PunchUser, Stream
+from backend.db.models import AdjustmentRow, Base, Day, Department, DirtyDays, Employee, Holiday, Leave, Punch, PunchUser, Stream
 from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.locking import LockedPeriod
 from backend.domain.executions import RunReport
@@ -120,6 +120,20 @@ class World:
             await session.execute(insert(Employee), rows)
             await session.execute(insert(PunchUser), users)
         await self.replicated()
+
+    async def found_department(self, code: str) -> None:
+        """Let the HR data have a department."""
+        values = {
+            "code": code,
+            "name": f"Department {code}",
+            "row_hash": bytes(16),
+            "is_active": True,
+            "first_seen_at": self.now,
+            "changed_at": self.now,
+            "execution_id": "hris",
+        }
+        async with self.database.session() as session:
+            await session.execute(insert(Department), values)
 
     async def change_person(self, number: str, **fields: Any) -> None:
         """Let the HRIS say something else."""

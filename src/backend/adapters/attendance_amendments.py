@@ -19,6 +19,7 @@ from backend.db.models import (
     AssignmentRow,
     AttendancePerson,
     Correction,
+    Department,
     Override,
     PeriodLock,
     Punch,
@@ -68,6 +69,10 @@ class Amending:
         """What attendance knows of an employee; None: nothing."""
         row = await self._session.get(AttendancePerson, employee_no)
         return None if row is None else PersonFacts.from_text(row.facts)
+
+    async def has_department(self, code: str) -> bool:
+        """Whether the HR data has the department."""
+        return (await self._session.scalars(select(Department.id).where(Department.code == code))).first() is not None
 
     async def find_punch(self, employee_no: str, punch_id: int) -> dt.datetime | None:
         """When the punch was; None: the employee has no such punch."""

@@ -29,13 +29,18 @@ class FileRuleSource:
         """
         return load_attendance_file(self._path)
 
-    def parse(self, content: Mapping[str, Any], assignments: Iterable[Assignment]) -> AttendanceRules:
+    def parse(
+        self, content: Mapping[str, Any], assignments: Iterable[Assignment], *, named: str | None = None
+    ) -> AttendanceRules:
         """The rules that `load` gave, with further assignments.
+
+        Args:
+            named: what an error is about; None: the file.
 
         Raises:
             ConfigurationError: they contradict each other.
         """
-        return parse_attendance_rules(content, file=str(self._path), assignments=assignments)
+        return parse_attendance_rules(content, file=named or str(self._path), assignments=assignments)
 
     def public_holidays(self, sites: Iterable[Site], first: dt.date, last: dt.date) -> Sequence[Holiday]:
         """The public holidays of the sites, both dates inclusive."""

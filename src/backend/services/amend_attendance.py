@@ -145,8 +145,12 @@ class Amender:
         async with self._store.amending() as amending:
             if assignment.scope in (Scope.EMPLOYEE, Scope.EXCEPTION):
                 await _get_facts(amending, assignment.target)
+            elif assignment.scope is Scope.DEPARTMENT and not await amending.has_department(assignment.target):
+                raise NotFoundError(f"The HR data has no department {assignment.target}; give the code of one.")
             # Parsed with all the others: whatever is wrong is said now, and not to the next computation.
-            self._rules.parse(self._rules.load(), [*await amending.list_assignments(), assignment])
+            content, others = self._rules.load(), await amending.list_assignments()
+            self._rules.parse(content, others)
+            self._rules.parse(content, [*others, assignment], named="The assignment")
             return await amending.add_assignment(
                 scope=assignment.scope.value,
                 target=assignment.target,

@@ -32,6 +32,8 @@ _MARKS_PER_ROUND = 5000
 # Of a part of a range, which is an execution of its own.
 _DAYS_PER_PART = 40_000
 _PEOPLE_PER_PART = 5000
+# Of a range: ten years.
+_MOST_DAYS = 3660
 # How far back a run for yesterday looks for days that were not over when they were computed.
 _OPEN_DAYS_BACK = 14
 # New punches may come between computing and locking.
@@ -191,11 +193,13 @@ async def find_people(
     """The numbers of those whose days from `first` to `last` a run is asked for, in their order.
 
     Raises:
-        ConfigurationError: the dates are the wrong way round.
+        ConfigurationError: the dates are the wrong way round, or too far apart.
         NotFoundError: attendance knows none of them.
     """
     if last < first:
         raise ConfigurationError(f"The range ends on {last}, before it begins on {first}; swap the two dates.")
+    if (last - first).days >= _MOST_DAYS:
+        raise ConfigurationError(f"From {first} to {last} are more than {_MOST_DAYS} days; ask for fewer at a time.")
     people = await store.list_people(employees=employees, departments=[department] if department else [])
     if missing := sorted(set(employees) - set(people)):
         raise NotFoundError(
