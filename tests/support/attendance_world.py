@@ -16,7 +16,19 @@ from backend.adapters.attendance_days import DatabaseDayStore
 from backend.adapters.attendance_marks import DatabaseMarkStore
 from backend.adapters.attendance_rules import FileRuleSource
 from backend.db.database import Database
-from backend.db.models import AdjustmentRow, Base, Day, Department, DirtyDays, Employee, Holiday, Leave, Punch, PunchUser, Stream
+from backend.db.models import (
+    AdjustmentRow,
+    Base,
+    Day,
+    Department,
+    DirtyDays,
+    Employee,
+    Holiday,
+    Leave,
+    Punch,
+    PunchUser,
+    Stream,
+)
 from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.locking import LockedPeriod
 from backend.domain.executions import RunReport
