@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import datetime as dt
 import json
-import logging
 import sqlite3
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,12 +14,12 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from backend.api.repositories.scheduler_repository import SchedulerRepository
-from backend.cli.app import run
 from backend.db.database import Database
 from backend.db.models.hr import QuarantinedRow
 from backend.db.models.scheduler import ExecutionAttempt, ExecutionLog, JobExecution
 from backend.settings import Settings
 from backend.utils.identifiers import new_id
+from tests.support.cli import Answer, Cli, commands_of
 from tests.support.servers import free_port
 
 T = TypeVar("T")
@@ -42,38 +40,11 @@ every = "15m"
 """
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """`cli("jobs", "list")` runs a command in this process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def call(*arguments: str) -> Answer:
-        capsys.readouterr()
-        code = run(arguments)
-        return Answer(code, *capsys.readouterr())
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    with commands_of(capsys) as call:
+        yield call
 
 
 @pytest.fixture

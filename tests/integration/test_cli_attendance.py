@@ -4,22 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
-import logging
 import zoneinfo
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import pytest
 import typer
 from sqlalchemy import select
 
-from backend.cli.app import run
 from backend.cli.attendance_words import read_date, read_dates, read_hours, read_instant
 from backend.db.models import JobExecution
 from backend.settings import Settings
 from tests.support.attendance_world import BERLIN, World
+from tests.support.cli import Cli, commands_of
 from tests.support.databases import make_database
 
 T = TypeVar("T")
@@ -28,47 +26,11 @@ MONDAY, TUESDAY, FRIDAY = "2026-11-16", "2026-11-17", "2026-11-20"
 FAR = "2199-06-03"
 
 
-class Answer(NamedTuple):
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-    @property
-    def text(self) -> str:
-        """What people read, on one line."""
-        return " ".join(self.out.split())
-
-    @property
-    def complaint(self) -> str:
-        """What was wrong, on one line."""
-        return " ".join(self.err.split())
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """`cli("days")` runs `hrsync attendance days` in this process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def call(*arguments: str) -> Answer:
-        capsys.readouterr()
-        code = run(["attendance", *arguments])
-        return Answer(code, *capsys.readouterr())
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    with commands_of(capsys, "attendance") as call:
+        yield call
 
 
 class Office:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import asyncio
 import csv
 import datetime as dt
-import json
-import logging
 import re
 import stat
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -19,13 +16,13 @@ import pytest
 from sqlalchemy import func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from backend.cli.app import run
 from backend.cli.hris_history import parse_day
 from backend.db.database import Database
 from backend.db.models import Employee, HrChange, HrHold, JobExecution
 from backend.services.replicate_hris import HeldError
 from backend.settings import Settings
 from backend.utils.identifiers import new_id
+from tests.support.cli import Cli, commands_of
 from tests.support.databases import make_database
 from tests.support.holds import CHANGES, add_hold
 from tests.support.hr_history import HistoryWriter
@@ -34,43 +31,11 @@ from tests.support.hris import MAPPING, Hris, RecordedRun, employee, mapping, re
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Answer:
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-    @property
-    def text(self) -> str:
-        """What people read, on one line."""
-        return " ".join(self.out.split())
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """`cli("holds")` runs `hrsync hris holds` in this process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def call(*arguments: str) -> Answer:
-        capsys.readouterr()
-        code = run(["hris", *arguments])
-        return Answer(code, *capsys.readouterr())
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    with commands_of(capsys, "hris") as call:
+        yield call
 
 
 class Company:

@@ -4,23 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import pytest
 from sqlalchemy import select, text
 
 from backend.celery_bridge import TASK_REGISTRY
-from backend.cli.app import run
 from backend.db.biostar_database import dispose_biostar_engine
 from backend.db.maria_database import maria
 from backend.db.models.scheduler import AuditEntry
 from backend.settings import Settings
 from tests.integration.test_punch_users import add_employee
 from tests.support.biostar import DENIED, Biostar, event
+from tests.support.cli import Cli, commands_of
 from tests.support.databases import make_database
 from tests.support.hris import RecordedRun
 from tests.support.servers import free_port
@@ -29,42 +26,11 @@ NOW = dt.datetime.now(dt.UTC).replace(microsecond=0, tzinfo=None)
 YESTERDAY, TOMORROW = NOW - dt.timedelta(days=1), NOW + dt.timedelta(days=1)
 
 
-class Answer(NamedTuple):
-    """What a command printed and how it ended."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        """The JSON on stdout."""
-        return json.loads(self.out)
-
-    @property
-    def text(self) -> str:
-        """What people read, on one line."""
-        return " ".join(self.out.split())
-
-
-Cli = Callable[..., Answer]
-
-
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str]) -> Iterator[Cli]:
     """`cli("list")` runs `hrsync punches list` in this process."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-
-    def call(*arguments: str) -> Answer:
-        capsys.readouterr()
-        code = run(["punches", *arguments])
-        return Answer(code, *capsys.readouterr())
-
-    yield call
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(False)
+    with commands_of(capsys, "punches") as call:
+        yield call
 
 
 @pytest.fixture
