@@ -21,6 +21,7 @@ from pathlib import Path
 from benchmarks import attendance_engine
 from benchmarks.figures import Figures
 from benchmarks.meter import Cost
+from benchmarks.punches import EVENT_TABLE
 from tests.support.databases import connect_mariadb, create_mariadb_database, drop_mariadb_database, migrate_database
 from tests.support.project import PROJECT_ROOT
 
@@ -58,14 +59,6 @@ week = ["office", "office", "office", "office", "office", "", ""]
 [[assignments]]
 default = true
 pattern = "office"
-"""
-_EVENT_TABLE = """
-CREATE TABLE {name} (
-    EVTLGUID INT NOT NULL AUTO_INCREMENT PRIMARY KEY, SRVDT DATETIME NOT NULL, DEVDT INT NOT NULL,
-    DEVUID INT UNSIGNED NOT NULL, DEVLGIDX INT NOT NULL, USRID VARCHAR(32), USRGRUID INT, EVT INT NOT NULL,
-    TNAKEY INT, DRUID INT, ZNUID INT, CRDSL INT, IS_DST INT, TMZN_HOUR INT, TMZN_HALF INT, TMZN_NEGTV CHAR(1),
-    USRUDTBYDEV CHAR(1), HINT VARCHAR(64), TEMPER INT, KEY (DEVDT)
-) CHARACTER SET utf8mb4
 """
 # In, out for lunch, back, and out: each day of October, a few minutes around the hour, in the order of the clock.
 _FILL = """
@@ -124,7 +117,7 @@ class AttendanceBench(Figures):
             with connect_mariadb(source) as connection, connection.cursor() as cursor:
                 cursor.execute("SET time_zone = '+00:00'")
                 cursor.execute("CREATE TABLE t_usr (USRUID INT PRIMARY KEY)")
-                cursor.execute(_EVENT_TABLE.format(name="t_lg202610"))
+                cursor.execute(EVENT_TABLE.format(name="t_lg202610"))
                 cursor.execute(_FILL.format(people=people))
             migrate_database(target)
             with connect_mariadb(target) as connection, connection.cursor() as cursor:

@@ -35,7 +35,7 @@ GOAL_POLL_MS = 50
 GOAL_GAP_MS = 100
 GOAL_BYTES_PER_ROW = 4
 
-_EVENT_TABLE = """
+EVENT_TABLE = """
 CREATE TABLE {name} (
     EVTLGUID INT NOT NULL AUTO_INCREMENT PRIMARY KEY, SRVDT DATETIME NOT NULL, DEVDT INT NOT NULL,
     DEVUID INT UNSIGNED NOT NULL, DEVLGIDX INT NOT NULL, USRID VARCHAR(32), USRGRUID INT, EVT INT NOT NULL,
@@ -92,7 +92,7 @@ class PunchBench(Figures):
                 for _ in range(3):
                     end, begin = begin, (begin - dt.timedelta(days=1)).replace(day=1)
                     name = f"t_lg{begin:%Y%m}"
-                    cursor.execute(_EVENT_TABLE.format(name=name))
+                    cursor.execute(EVENT_TABLE.format(name=name))
                     step = (end - begin).total_seconds() / (rows // 3 + 1)
                     cursor.execute(
                         _FILL.format(

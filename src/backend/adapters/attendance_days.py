@@ -42,26 +42,14 @@ from backend.domain.attendance.corrections import Action, PunchCorrection
 from backend.domain.attendance.day import DayOverride, Overtime, Status, WorkPunch
 from backend.domain.attendance.locking import Adjustment, DayTotals, LockedPeriod
 from backend.domain.attendance.people import PersonFacts
+from backend.domain.attendance.records import TOTALS
 from backend.domain.attendance.setup import subtract
 from backend.domain.punches import Direction, PunchFlag
 from backend.errors import PermanentError
 
 _DAY = cast(Table, Day.__table__)
 _ADJUSTMENT = cast(Table, AdjustmentRow.__table__)
-_TOTALS = (
-    "scheduled_seconds",
-    "expected_seconds",
-    "presence_seconds",
-    "worked_seconds",
-    "late_seconds",
-    "early_seconds",
-    "break_seconds",
-    "away_seconds",
-    "deducted_seconds",
-    "rounding_seconds",
-    "leave_seconds",
-    "overtime_seconds",
-)
+_TOTALS = (*TOTALS, "overtime_seconds")
 _KEY = ("employee_no", "work_on")
 # Between the values and between the rows of a packed text.
 _UNIT, _RECORD = "\x1f", "\x1e"

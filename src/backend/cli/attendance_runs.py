@@ -7,7 +7,6 @@ from typing import Annotated, Any
 import typer
 
 from backend.cli.attendance_words import read_dates, read_reason
-from backend.cli.exits import ExitCode
 from backend.cli.output import AsJson
 
 First = Annotated[str, typer.Argument(metavar="FROM", help="The first day: YYYY-MM-DD, today or yesterday.")]
@@ -36,12 +35,12 @@ def compute(  # noqa: PLR0917 - the parameters are options
         params["employees"] = employee
     if department:
         params["department"] = department
-    return _run("attendance_range", params, wait=wait, as_json=as_json)
+    return _run_task("attendance_range", params, wait=wait, as_json=as_json)
 
 
 def recompute(wait: Wait = True, as_json: AsJson = False) -> int:
     """Compute the days that something has touched: a punch, a correction, a shift, a holiday, a leave."""
-    return _run("attendance_recompute_dirty", {}, wait=wait, as_json=as_json)
+    return _run_task("attendance_recompute_dirty", {}, wait=wait, as_json=as_json)
 
 
 def lock(
@@ -55,7 +54,7 @@ def lock(
     from backend.cli.session import actor
 
     params = _dates(first, last) | {"reason": read_reason(reason), "made_by": actor()}
-    return _run("attendance_lock_period", params, wait=wait, as_json=as_json)
+    return _run_task("attendance_lock_period", params, wait=wait, as_json=as_json)
 
 
 def _dates(first: str, last: str) -> dict[str, str]:
@@ -63,22 +62,8 @@ def _dates(first: str, last: str) -> dict[str, str]:
     return {"date_from": first_on.isoformat(), "date_to": last_on.isoformat()}
 
 
-def _run(task_code: str, params: dict[str, Any], *, wait: bool, as_json: bool) -> int:
-    from backend.api.repositories.scheduler_repository import SchedulerRepository
-    from backend.celery_bridge import TASK_REGISTRY
-    from backend.cli.runs import send_and_show
-    from backend.cli.session import actor, run_async
-    from backend.db.maria_database import maria
+def _run_task(code: str, params: dict[str, Any], *, wait: bool, as_json: bool) -> int:
+    from backend.cli.runs import run_task
+    from backend.cli.session import run_async
 
-    async def start() -> ExitCode:
-        repository = SchedulerRepository()
-        async with maria().session() as session:
-            execution = await repository.create_execution(
-                session, task=TASK_REGISTRY[task_code], params=params, triggered_by="manual", requested_by=actor()
-            )
-            await repository.record_audit(
-                session, actor(), "task_run_requested", ("task", task_code), {"execution": execution.id} | params
-            )
-        return await send_and_show(execution, wait=wait, as_json=as_json)
-
-    return run_async(start())
+    return run_async(run_task(code, params, wait=wait, as_json=as_json))

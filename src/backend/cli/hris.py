@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from backend.cli import hris_check, hris_history, hris_holds, hris_preview
-from backend.cli.exits import ExitCode
 from backend.cli.hris_words import check_choice
 from backend.cli.output import AsJson, note, show, table
 
@@ -30,27 +29,12 @@ def sync(
     as_json: AsJson = False,
 ) -> int:
     """Replicate the HRIS now; exit code 4 when the guard held it."""
-    from backend.api.repositories.scheduler_repository import SchedulerRepository
-    from backend.celery_bridge import TASK_REGISTRY
     from backend.cli.hris_holds import TASK_CODE
-    from backend.cli.runs import send_and_show
-    from backend.cli.session import actor, run_async
-    from backend.db.maria_database import maria
+    from backend.cli.runs import run_task
+    from backend.cli.session import run_async
 
     params = {name: True for name, wanted in (("full", full), ("force", force)) if wanted}
-
-    async def start() -> ExitCode:
-        repository = SchedulerRepository()
-        async with maria().session() as session:
-            execution = await repository.create_execution(
-                session, task=TASK_REGISTRY[TASK_CODE], params=params, triggered_by="manual", requested_by=actor()
-            )
-            await repository.record_audit(
-                session, actor(), "task_run_requested", ("task", TASK_CODE), {"execution": execution.id} | params
-            )
-        return await send_and_show(execution, wait=wait, as_json=as_json)
-
-    return run_async(start())
+    return run_async(run_task(TASK_CODE, params, wait=wait, as_json=as_json))
 
 
 @app.command("quarantine")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
+from backend.api.repositories.scheduler_repository import SchedulerRepository
 from backend.cli.exits import ExitCode, exit_code_of_run
 from backend.cli.follow import follow_run, is_scheduler_running, run_view
 from backend.cli.output import console, facts, note, print_json, short_id, status_text, took
 from backend.cli.records import execution_record
+from backend.cli.session import actor
 from backend.db.maria_database import maria
 from backend.db.models.scheduler import JobExecution
 from backend.domain.executions import COUNT_NAMES
@@ -18,6 +21,20 @@ from backend.settings import get_settings
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+
+async def run_task(code: str, params: Mapping[str, Any], *, wait: bool, as_json: bool) -> ExitCode:
+    """Ask for a run of a task in the name of whoever gives the command, and go on as `send_and_show`."""
+    from backend.celery_bridge import TASK_REGISTRY
+
+    repository = SchedulerRepository()
+    async with maria().session() as session:
+        execution = await repository.create_execution(
+            session, task=TASK_REGISTRY[code], params=params, triggered_by="manual", requested_by=actor()
+        )
+        details = {"execution": execution.id} | dict(params)
+        await repository.record_audit(session, actor(), "task_run_requested", ("task", code), details)
+    return await send_and_show(execution, wait=wait, as_json=as_json)
 
 
 async def send_and_show(execution: JobExecution, *, wait: bool, as_json: bool) -> ExitCode:

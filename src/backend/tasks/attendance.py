@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from typing import Any
 
 from backend.celery_app import app
 from backend.domain.attendance.locking import LockedPeriod
@@ -24,18 +25,19 @@ from backend.services.find_touched_days import find_touched_days
 from backend.services.match_users import match_users
 from backend.services.run_parts import run_in_parts
 
+_OPTIONS: dict[str, Any] = {
+    "queue": "attendance",
+    "max_retries": 3,
+    "retry_backoff": 30,
+    "retry_backoff_max": 600,
+    "autoretry_for": (TransientError,),
+    "soft_time_limit": 3600,
+    "time_limit": 3700,
+    "idempotent": True,
+}
 
-@app.task(
-    name="tasks.attendance.attendance_ingest_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=3600,
-    time_limit=3700,
-    idempotent=True,
-)
+
+@app.task(name="tasks.attendance.attendance_ingest_task", **_OPTIONS)
 async def attendance_ingest_task(run: Run, *, full: bool = False) -> RunReport:
     """Take new punches over from the time clocks, each once, and give them to their employees.
 
@@ -59,17 +61,7 @@ async def _look(run: Run, now: dt.datetime) -> None:
     await find_touched_days(run, store=mark_store(), rules=attendance_rules(), now=now)
 
 
-@app.task(
-    name="tasks.attendance.attendance_yesterday_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=3600,
-    time_limit=3700,
-    idempotent=True,
-)
+@app.task(name="tasks.attendance.attendance_yesterday_task", **_OPTIONS)
 async def attendance_yesterday_task(run: Run) -> RunReport:
     """Compute yesterday for everybody, and earlier days that were not over when they were computed.
 
@@ -80,17 +72,7 @@ async def attendance_yesterday_task(run: Run) -> RunReport:
     return await compute_attendance.compute_day(run, store=day_store(), rules=attendance_rules(), now=now, days_back=1)
 
 
-@app.task(
-    name="tasks.attendance.attendance_today_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=3600,
-    time_limit=3700,
-    idempotent=True,
-)
+@app.task(name="tasks.attendance.attendance_today_task", **_OPTIONS)
 async def attendance_today_task(run: Run) -> RunReport:
     """Compute today for everybody, as far as it has come: who is there, who is late, who is expected."""
     now = dt.datetime.now(dt.UTC)
@@ -98,17 +80,7 @@ async def attendance_today_task(run: Run) -> RunReport:
     return await compute_attendance.compute_day(run, store=day_store(), rules=attendance_rules(), now=now, days_back=0)
 
 
-@app.task(
-    name="tasks.attendance.attendance_recompute_dirty_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=3600,
-    time_limit=3700,
-    idempotent=True,
-)
+@app.task(name="tasks.attendance.attendance_recompute_dirty_task", **_OPTIONS)
 async def attendance_recompute_dirty_task(run: Run) -> RunReport:
     """Compute the days that something has touched: a punch, a correction, a shift, a holiday, a leave."""
     now = dt.datetime.now(dt.UTC)
@@ -116,17 +88,7 @@ async def attendance_recompute_dirty_task(run: Run) -> RunReport:
     return await compute_attendance.recompute_dirty(run, store=day_store(), rules=attendance_rules(), now=now)
 
 
-@app.task(
-    name="tasks.attendance.attendance_range_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=600,
-    time_limit=700,
-    idempotent=True,
-)
+@app.task(name="tasks.attendance.attendance_range_task", **_OPTIONS | {"soft_time_limit": 600, "time_limit": 700})
 async def attendance_range_task(
     run: Run, *, date_from: dt.date, date_to: dt.date, employees: list[str] | None = None, department: str = ""
 ) -> RunReport:
@@ -150,17 +112,7 @@ async def attendance_range_task(
     return report.conclude(compute_attendance.summarise(f"{date_from} to {date_to}", report.counts))
 
 
-@app.task(
-    name="tasks.attendance.attendance_range_part_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=3600,
-    time_limit=3700,
-    idempotent=True,
-)
+@app.task(name="tasks.attendance.attendance_range_part_task", **_OPTIONS)
 async def attendance_range_part_task(
     run: Run, *, date_from: dt.date, date_to: dt.date, employees: list[str]
 ) -> RunReport:
@@ -176,17 +128,7 @@ async def attendance_range_part_task(
     )
 
 
-@app.task(
-    name="tasks.attendance.attendance_lock_period_task",
-    queue="attendance",
-    max_retries=3,
-    retry_backoff=30,
-    retry_backoff_max=600,
-    autoretry_for=(TransientError,),
-    soft_time_limit=3600,
-    time_limit=3700,
-    idempotent=True,
-)
+@app.task(name="tasks.attendance.attendance_lock_period_task", **_OPTIONS)
 async def attendance_lock_period_task(
     run: Run, *, date_from: dt.date, date_to: dt.date, reason: str = "payroll is closed", made_by: str = "attendance"
 ) -> RunReport:
