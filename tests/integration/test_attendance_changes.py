@@ -14,6 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from backend.db.database import Database
+from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.chunks import Ask
 from backend.services.compute_attendance import Computation
 from tests.support.attendance_world import RULES, World, work_by
@@ -25,9 +26,30 @@ PEOPLE = ("A", "B")
 DAY = st.integers(2, 20).map(lambda day: f"2026-11-{day:02}")
 HOUR = st.integers(0, 23)
 PERSON = st.sampled_from(PEOPLE)
+POLICY = st.sampled_from(["default", "weekly", "split", "ends", "most", "free"])
+PATTERN = st.sampled_from(["office", "night"])
+POLICIES = """
+[policies.weekly.overtime]
+weekly_limit = "12h"
+
+[policies.split]
+day_rule = "split_at_midnight"
+
+[policies.ends]
+day_rule = "end_day"
+
+[policies.most]
+day_rule = "most_worked_day"
+auto_check_out = true
+
+[policies.free]
+unscheduled_work = true
+duplicate_within = "2h"
+"""
+WORK = st.tuples(st.sampled_from(["work", "night"]), PERSON, DAY)
 EVENTS = st.one_of(
+    WORK,
     st.tuples(st.just("punch"), PERSON, DAY, HOUR),
-    st.tuples(st.just("work"), PERSON, DAY),
     st.tuples(st.just("grant"), PERSON, DAY, st.integers(0, 3), st.sampled_from(["full", "first_half"])),
     st.tuples(st.just("revoke"), st.integers(0, 3)),
     st.tuples(st.just("holiday"), DAY),
@@ -35,8 +57,12 @@ EVENTS = st.one_of(
     st.tuples(st.just("override"), PERSON, DAY, st.integers(0, 9)),
     st.tuples(st.just("assign"), PERSON, DAY, st.sampled_from(["night", "office", ""])),
     st.tuples(st.just("withdraw"), st.integers(0, 1)),
+    st.tuples(st.just("join"), PERSON, DAY),
     st.tuples(st.just("leave"), PERSON, st.none() | DAY),
     st.tuples(st.just("rules"), st.sampled_from(["08:00", "09:00", "10:30"]), st.sampled_from(["5m", "0m"])),
+    st.tuples(st.just("everybody"), PATTERN, POLICY),
+    st.tuples(st.just("policy"), PERSON, DAY, st.integers(0, 12), POLICY),
+    st.tuples(st.just("retract"), PERSON),
     st.tuples(st.just("site"), PERSON, st.sampled_from(["BER", "NYC"])),
     st.tuples(st.just("recompute")),
 )
@@ -50,6 +76,14 @@ class Story:
         self.leaves: list[str] = []
         self.corrections: list[int] = []
         self.assigned: set[str] = set()
+        self.policies: dict[str, int] = {}
+
+    def write_rules(self, *changes: tuple[str, str]) -> None:
+        """Those of the world with some words replaced."""
+        text = RULES + POLICIES
+        for old, new in changes:
+            text = text.replace(old, new)
+        self.world.file.write_text(text, encoding="utf-8")
 
     async def tell(self, event: tuple[Any, ...]) -> None:
         """Let it happen."""
@@ -59,6 +93,9 @@ class Story:
                 await world.punch(number, f"{day} {hour:02}:{len(number) * 7 % 60:02}")
             case "work", number, day:
                 await world.work(number, day)
+            case "night", number, day:
+                morning = dt.date.fromisoformat(day) + dt.timedelta(days=1)
+                await world.punch(number, f"{day} 22:00", f"{morning} 06:00")
             case "grant", number, day, length, part:
                 first = dt.date.fromisoformat(day)
                 last = first + dt.timedelta(days=length)
@@ -80,8 +117,18 @@ class Story:
             case "leave", number, day:
                 await world.change_person(number, left_on=None if day is None else dt.date.fromisoformat(day))
             case "rules", start, grace:
-                text = RULES.replace('start = "09:00"', f'start = "{start}"').replace('"5m"', f'"{grace}"')
-                world.file.write_text(text, encoding="utf-8")
+                self.write_rules(('start = "09:00"', f'start = "{start}"'), ('"5m"', f'"{grace}"'))
+            case "everybody", pattern, policy:
+                self.write_rules(('pattern = "office"', f'pattern = "{pattern}"\npolicy = "{policy}"'))
+            case "policy", number, day, length, policy if number not in self.policies:
+                first = dt.date.fromisoformat(day)
+                dates = {"first_on": first, "last_on": first + dt.timedelta(days=length)}
+                item = Assignment(scope=Scope.EXCEPTION, target=number, policy=policy, **dates)
+                self.policies[number] = await world.amender.assign(item)
+            case "retract", number if number in self.policies:
+                await world.amender.withdraw("assignment", self.policies.pop(number))
+            case "join", number, day:
+                await world.change_person(number, hired_on=dt.date.fromisoformat(day))
             case "site", number, code:
                 await world.change_person(number, extra={"site": code})
             case ("recompute",):
@@ -91,9 +138,13 @@ class Story:
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
-@given(events=st.lists(EVENTS, max_size=12))
+@given(
+    rules=st.tuples(st.just("everybody"), PATTERN, POLICY),
+    work=st.lists(WORK, max_size=12),
+    events=st.lists(EVENTS, max_size=10),
+)
 def test_recomputing_what_is_touched_is_computing_everything(
-    sqlite_url: str, tmp_path: Path, events: list[tuple[Any, ...]]
+    sqlite_url: str, tmp_path: Path, rules: tuple[Any, ...], work: list[tuple[Any, ...]], events: list[tuple[Any, ...]]
 ) -> None:
     """After any changes and recomputations, every day is what it would be if all were computed anew."""
 
@@ -103,8 +154,10 @@ def test_recomputing_what_is_touched_is_computing_everything(
             world = World(database, tmp_path)
             await world.empty()
             await world.hire(*PEOPLE)
-            await world.compute("2026-11-01", "2026-11-20")
             story = Story(world)
+            for event in (rules, *work):
+                await story.tell(event)
+            await world.compute("2026-11-01", "2026-11-20")
             for event in events:
                 await story.tell(event)
             await world.recompute()

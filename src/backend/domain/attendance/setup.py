@@ -12,14 +12,14 @@ from typing import Any
 from zoneinfo import ZoneInfo
 
 from backend.domain.attendance.assignments import Assignment, Scope
-from backend.domain.attendance.calendars import Calendar, Holiday, group_holidays
+from backend.domain.attendance.calendars import Calendar, Employment, Holiday, group_holidays
 from backend.domain.attendance.day import WorkPunch
 from backend.domain.attendance.engine import EmployeeInput
 from backend.domain.attendance.people import PersonFacts
 from backend.domain.attendance.policies import Policy
 from backend.domain.attendance.rules import AttendanceRules
 from backend.domain.attendance.shifts import Roster
-from backend.domain.attendance.touching import Change, RosterChange, days_touched_by
+from backend.domain.attendance.touching import Change, EmploymentChange, RosterChange, days_touched_by
 from backend.domain.attendance.wall_clock import ONE_DAY
 from backend.domain.employees import DayPart
 
@@ -154,19 +154,25 @@ class Comparer:
         earlier = _policies_by_date(before, self._first, self._last)
         if policies != earlier:
             yield POLICY, [day for day in _dates(self._first, self._last) if policies.get(day) != earlier.get(day)]
-        policy = after.policies[-1][2] if after.policies else None
-        if policy is None:
-            return
-        if before.shifts is not after.shifts:
-            yield ROSTER, self._by_roster(before.shifts, after, policy)
-        yield HOLIDAY, self._by_changes(self._changed_holidays(before, after), after, policy)
         leaves = set(before.calendar.leaves) ^ set(after.calendar.leaves)
-        yield LEAVE, self._by_changes(leaves, after, policy)
-        if before.employment != after.employment:
-            days = _dates(self._first, self._last)
-            yield EMPLOYMENT, [day for day in days if before.employment.covers(day) != after.employment.covers(day)]
+        for begins_on, ends_on, policy in after.policies:
+            found = [
+                (ROSTER, self._by_roster(before.shifts, after, policy)),
+                (HOLIDAY, self._by_changes(self._changed_holidays(before, after), after, policy)),
+                (LEAVE, self._by_changes(leaves, after, policy)),
+                (EMPLOYMENT, self._by_employment(before.employment, after, policy)),
+            ]
+            for reason, days in found:
+                yield reason, [day for day in days if begins_on <= day <= ends_on]
+
+    def _by_employment(self, before: Employment, after: EmployeeInput, policy: Policy) -> list[dt.date]:
+        if before == after.employment:
+            return []
+        return self._by_changes([EmploymentChange(before=before, after=after.employment)], after, policy)
 
     def _by_roster(self, before: Roster, after: EmployeeInput, policy: Policy) -> list[dt.date]:
+        if before is after.shifts:
+            return []
         key = (id(before), id(after.shifts), id(policy))
         if key not in self._rosters:
             # What is kept keeps the ids from being given away.
@@ -177,7 +183,7 @@ class Comparer:
     def _by_changes(self, changes: Iterable[Change], after: EmployeeInput, policy: Policy) -> list[dt.date]:
         found: set[dt.date] = set()
         for change in changes:
-            is_rule = isinstance(change, RosterChange)
+            is_rule = isinstance(change, RosterChange | EmploymentChange)
             found.update(
                 days_touched_by(
                     change,

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from backend.domain.attendance.calendars import Calendar, Holiday, Leave
+from backend.domain.attendance.calendars import Calendar, Employment, Holiday, Leave
 from backend.domain.attendance.corrections import PunchCorrection
 from backend.domain.attendance.day import DayOverride, WorkPunch
 from backend.domain.attendance.grouping import dates_it_matters_for
@@ -38,7 +38,15 @@ class CorrectedPunch:
     punch: WorkPunch | None = None
 
 
-Change = WorkPunch | CorrectedPunch | DayOverride | RosterChange | Holiday | Leave
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmploymentChange:
+    """Somebody belonged to the company at other times before."""
+
+    before: Employment
+    after: Employment
+
+
+Change = WorkPunch | CorrectedPunch | DayOverride | RosterChange | EmploymentChange | Holiday | Leave
 
 
 def days_touched_by(
@@ -68,6 +76,10 @@ def days_touched_by(
             found = {change.work_on}
         case RosterChange():
             found = person.by_roster(change, first - _REACH, last + _REACH)
+        case EmploymentChange(before=before, after=after):
+            days = _dates(first - _WEEK, last + ONE_DAY)
+            # Work that reaches over midnight is dated by whether its other date is one of the employment.
+            found = _around({day for day in days if before.covers(day) != after.covers(day)})
         case Holiday():
             # Punches outside the windows are work on a holiday, and may reach into the next day.
             found = _beside({change.holiday_on}, policy) | {change.holiday_on + ONE_DAY}
@@ -82,8 +94,13 @@ def days_touched_by(
 def _beside(days: set[dt.date], policy: Policy) -> set[dt.date]:
     """With the days that share a shift with these: what takes a part of one has its say in when it begins and ends."""
     if policy.day_rule is DayRule.SPLIT or (policy.day_rule is DayRule.MOST_WORKED and policy.auto_check_out):
-        return days | {day + number * ONE_DAY for day in days for number in (-1, 1)}
+        return _around(days)
     return days
+
+
+def _around(days: set[dt.date]) -> set[dt.date]:
+    """With the days before and after."""
+    return {day + number * ONE_DAY for day in days for number in (-1, 0, 1)}
 
 
 class _Person(NamedTuple):
@@ -132,7 +149,7 @@ class _Person(NamedTuple):
         before = plan_timetable(change.before, zone, first - ONE_DAY, last + ONE_DAY)
         after = plan_timetable(change.after, zone, first - ONE_DAY, last + ONE_DAY)
         different = {day for day, plan in before.plans.items() if plan != after.plans[day]}
-        found = {day + days * ONE_DAY for day in different for days in (-1, 0, 1)}
+        found = _around(different)
         for slot in {*before.slots} ^ {*after.slots}:
             days = {day for day, _, _ in cut_at_midnights(zone, slot.opens, max(slot.opens, slot.closes))}
             found |= {slot.work_on, *days}
