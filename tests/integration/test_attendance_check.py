@@ -20,6 +20,7 @@ from backend.db.database import Database
 from backend.db.models import AssignmentRow
 from backend.demo.company import write_hris
 from backend.settings import Settings
+from tests.integration.test_punch_users import add_employee
 from tests.support.hris import replicate
 from tests.support.project import PROJECT_ROOT
 
@@ -79,6 +80,13 @@ def test_check_warns_of_whom_nobody_knows(
     """Employees and departments that the HR data does not have are named; the exit code stays 0."""
     (tmp_path / "rules.toml").write_text(RULES)
     settings_env(maria_url=database_url)
+
+    async def hire() -> None:
+        database = Database("hrsync database", "MARIA_URL", database_url)
+        await add_employee(database, "E00003", extra={"site": "BER"})
+        await database.dispose()
+
+    asyncio.run(hire())
     code = run(["attendance", "check", "rules.toml", "--json"])
     told = json.loads(capsys.readouterr().out)
 
@@ -88,6 +96,20 @@ def test_check_warns_of_whom_nobody_knows(
         "2 employees are not in the HR data: E00001, E99999",
         "1 departments are not in the HR data: NOWHERE",
     ] == [finding["message"] for finding in told["findings"]]
+
+
+def test_check_waits_for_the_hr_data(
+    database_url: str, settings_env: Callable[..., Settings], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before the HRIS was replicated, nobody is told to take employees out of the rules."""
+    (tmp_path / "rules.toml").write_text(RULES)
+    settings_env(maria_url=database_url)
+    assert 0 == run(["attendance", "check", "rules.toml"])
+    told = capsys.readouterr().out
+
+    assert "not compared with the rules: there are no employees yet" in told
+    assert "hrsync hris sync" in told
+    assert "E99999" not in told
 
 
 def test_check_needs_no_database(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -125,4 +147,4 @@ def test_check_refuses_rules_that_contradict_the_table(
     asyncio.run(assign())
 
     assert 78 == run(["attendance", "check", "rules.toml"])
-    assert "assignment of employee E1: there is no pattern nights; there are: office" in capsys.readouterr().err
+    assert "shows it): employee E1: there is no pattern nights; there are: office" in capsys.readouterr().err

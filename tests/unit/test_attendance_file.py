@@ -424,14 +424,21 @@ BROKEN = {
     ),
     "thresholds": (
         '[policies.a]\nabsent_below = "4h"\nhalf_day_below = "2h"\nmaximum_shift = "30h"',
-        "half_day_below (7200) is not above absent_below (14400), so that nobody could have a half day; raise it, "
+        "half_day_below (2h) is not above absent_below (4h), so that nobody could have a half day; raise it, "
         "or set it to 0. maximum_shift is to be above minimum_time_off",
     ),
     "unknown shift": (
         SHIFTS + '[patterns.a]\nweek = ["nigth", "", "", "", "", "", ""]',
         "line 11, patterns.a.week: there is no shift nigth; did you mean night?; there are: day, flex, night",
     ),
-    "short week": (SHIFTS + '[patterns.a]\nweek = ["day"]', "line 11, patterns.a.week: "),
+    "short week": (
+        SHIFTS + '[patterns.a]\nweek = ["day"]',
+        "line 11, patterns.a.week: a week has seven days, Monday first, and not 1",
+    ),
+    "a break that is too long": (
+        '[policies.a.breaks]\ndeductions = [{ after = "1h", deduct = "90m" }]',
+        "a break of 1h30m after 1h is longer than the work, or not positive; lower `deduct`, or raise `after`",
+    ),
     "no form": ("[patterns.a]\nanchor_on = 2026-01-01", "give just one of `week`, `weeks` and `days`, not none"),
     "no anchor": (SHIFTS + '[patterns.a]\ndays = ["day", ""]', "patterns.a.anchor_on: `days` is to begin on a date"),
     "an anchor too many": (
@@ -528,7 +535,7 @@ def test_all_mistakes_are_told_at_once(load: Load) -> None:
     with pytest.raises(ConfigurationError) as caught:
         load("\n".join(BROKEN[name][0] for name in ("unknown policy", "unknown zone", "no length", "thresholds")))
     text = str(caught.value)
-    assert [] == [word for word in ("strict", "Berln", "22:00", "half_day_below (7200)") if word not in text]
+    assert [] == [word for word in ("strict", "Berln", "22:00", "half_day_below (2h)") if word not in text]
 
 
 def test_mistakes_of_given_assignments_say_whose_they_are(content: Callable[[str], dict[str, Any]]) -> None:
@@ -537,10 +544,18 @@ def test_mistakes_of_given_assignments_say_whose_they_are(content: Callable[[str
     unknown = Assignment(scope=Scope.EMPLOYEE, target="E2", pattern="gone")
     twice = Assignment(scope=Scope.EMPLOYEE, target="E1", policy="default")
 
-    with pytest.raises(ConfigurationError, match="assignment of employee E2: there is no pattern gone"):
+    with pytest.raises(ConfigurationError, match=r"wrong: an assignment of the database .*: employee E2: there is no"):
         parse_attendance_rules(kept, file="attendance.toml", assignments=[unknown])
-    with pytest.raises(ConfigurationError, match=r"beside the file: The assignments of employee E1 .* overlap"):
+    with pytest.raises(ConfigurationError, match=r"shows it\): The assignments of employee E1 .* overlap"):
         parse_attendance_rules(kept, file="attendance.toml", assignments=[twice])
+    with pytest.raises(ConfigurationError, match=r"^who\.csv is wrong: employee E2: there is no pattern gone"):
+        parse_attendance_rules(kept, file="who.csv", assignments=[unknown], beside="")
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    """Editors of Windows write one."""
+    (tmp_path / "rules.toml").write_text('\ufeff[policies.a]\nlate_grace = "5m"\n', encoding="utf-8")
+    assert "a" in load_attendance_file(tmp_path / "rules.toml")["policies"]
 
 
 # --- public holidays --------------------------------------------------------------------------------------------------

@@ -38,7 +38,7 @@ from backend.domain.attendance.rules import DEFAULT_CODE, AttendanceRules, Site
 from backend.domain.attendance.shifts import FlexibleShift, Pattern, Shift, ShiftTimes
 from backend.errors import ConfigurationError
 
-_ELSEWHERE = "beside the file"
+_OF_THE_DATABASE = "an assignment of the database (`hrsync attendance amendments` shows it)"
 _Made = TypeVar("_Made")
 _A_MONDAY = dt.date(2001, 1, 1)
 _HINTS = {
@@ -59,7 +59,7 @@ def load_attendance_file(path: Path) -> dict[str, Any]:
         ConfigurationError: the file cannot be read or is wrong; every mistake is named with its place and its mend.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except FileNotFoundError:
         return _canonical(AttendanceTable.model_validate({}))
     except (OSError, UnicodeDecodeError) as error:
@@ -81,20 +81,26 @@ def load_attendance_file(path: Path) -> dict[str, Any]:
 
 
 def parse_attendance_rules(
-    content: Mapping[str, Any], *, file: str, assignments: Iterable[Assignment] = ()
+    content: Mapping[str, Any],
+    *,
+    file: str,
+    assignments: Iterable[Assignment] = (),
+    beside: str = _OF_THE_DATABASE,
 ) -> AttendanceRules:
     """The rules that a content says, as `load_attendance_file` returns it.
 
     Args:
         file: its name in messages.
         assignments: those beside the ones of the file.
+        beside: what these are in messages, which then name the assignment; "": nothing, as `file` says it.
 
     Raises:
         ConfigurationError: something is wrong, also together with the given assignments; every mistake is named.
     """
     problems = TomlProblems("", _HINTS)
     tables = problems.validate(AttendanceTable, dict(content), ())
-    rules = None if tables is None else _Reading(tables=tables, problems=problems).read(tuple(assignments))
+    reading = None if tables is None else _Reading(tables=tables, problems=problems, beside=(beside,) * bool(beside))
+    rules = None if reading is None else reading.read(tuple(assignments))
     problems.raise_if_any(file)
     assert rules is not None
     return rules
@@ -112,10 +118,15 @@ def _fingerprint(tables: AttendanceTable, assignments: Sequence[Assignment]) -> 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Reading:
-    """What every part of the file is read with."""
+    """What every part of the file is read with.
+
+    Attributes:
+        beside: the place of assignments that are not of the file.
+    """
 
     tables: AttendanceTable
     problems: TomlProblems
+    beside: KeyPath = ()
 
     def read(self, more: Sequence[Assignment]) -> AttendanceRules | None:
         """The rules; None where something is wrong, which `problems` then tell."""
@@ -153,7 +164,8 @@ class _Reading:
 
     def _say(self, path: KeyPath, message: object) -> None:
         """Note what the domain says, in the words of the file."""
-        self.problems.add(path, re.sub(r"(?<=[a-z])_seconds\b", "", str(message)).removesuffix("."))
+        text = re.sub(r"(?<=[a-z])_seconds\b", "", str(message)).removesuffix(".")
+        self.problems.add(path, re.sub(r"(?<=\()\d+(?=\))|\b\d+ s\b", lambda found: _duration(found[0]), text))
 
     # --- policies -----------------------------------------------------------------------------------------------------
 
@@ -367,15 +379,16 @@ class _Reading:
         tables = self.tables
         policies = {DEFAULT_CODE, *tables.policies}
         told: set[tuple[KeyPath, str | None, str | None]] = set()
-        for path, item in (*own, *(((_ELSEWHERE,), item) for item in more)):
+        for path, item in (*own, *((self.beside, item) for item in more)):
             if (key := (path, item.pattern, item.policy)) in told:
                 continue
             told.add(key)
-            who = f"assignment of {item}: " if path == (_ELSEWHERE,) else ""
+            is_own = path != self.beside
+            who = "" if is_own else f"{item}: "
             if item.pattern and item.pattern not in tables.patterns:
-                self._miss((*path, "pattern"), "pattern", item.pattern, tables.patterns, who)
+                self._miss((*path, "pattern") if is_own else path, "pattern", item.pattern, tables.patterns, who)
             if item.policy is not None and item.policy not in policies:
-                self._miss((*path, "policy"), "policy", item.policy, policies, who)
+                self._miss((*path, "policy") if is_own else path, "policy", item.policy, policies, who)
         known_sites = {*tables.sites} or {DEFAULT_CODE}
         for path, item in own:
             if item.scope is Scope.SITE and item.target not in known_sites:
@@ -390,7 +403,7 @@ class _Reading:
         policies: Mapping[str, Policy],
     ) -> Assignments | None:
         """All assignments together; where they cannot be, what is wrong with each target."""
-        items = [*own, *(((_ELSEWHERE,), item) for item in more)]
+        items = [*own, *((self.beside, item) for item in more)]
         try:
             return Assignments((item for _, item in items), patterns, shifts, policies)
         except ConfigurationError:
@@ -429,6 +442,13 @@ def _made(items: Iterable[tuple[str, _Made | None]]) -> dict[str, _Made]:
 
 def _rounding(table: RoundingTable) -> Rounding:
     return Rounding(unit_seconds=table.unit, mode=table.mode, grace_seconds=table.grace, window_seconds=table.window)
+
+
+def _duration(seconds: str) -> str:
+    """Seconds as people write them in the file: 5400 and 5400 s are 1h30m."""
+    left = int(seconds.removesuffix(" s"))
+    parts = ((left // 3600, "h"), (left // 60 % 60, "m"), (left % 60, "s"))
+    return "".join(f"{value}{unit}" for value, unit in parts if value) or "0s"
 
 
 def _span(text: str) -> tuple[dt.time, dt.time]:

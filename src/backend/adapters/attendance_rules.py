@@ -40,7 +40,9 @@ class FileRuleSource:
         Raises:
             ConfigurationError: they contradict each other.
         """
-        return parse_attendance_rules(content, file=named or str(self._path), assignments=assignments)
+        if named is not None:
+            return parse_attendance_rules(content, file=named, assignments=assignments, beside="")
+        return parse_attendance_rules(content, file=str(self._path), assignments=assignments)
 
     def public_holidays(self, sites: Iterable[Site], first: dt.date, last: dt.date) -> Sequence[Holiday]:
         """The public holidays of the sites, both dates inclusive."""

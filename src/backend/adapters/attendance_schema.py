@@ -97,6 +97,12 @@ def _read_day(value: object) -> list[str]:
     raise ValueError('give the name of a shift, "" for a rest day, or a list such as ["morning", "evening"]')
 
 
+def _read_week(value: object) -> object:
+    if isinstance(value, list) and len(value) != len(WEEKDAYS):
+        raise ValueError(f"a week has seven days, Monday first, and not {len(value)}")
+    return value
+
+
 def _as_list(value: object) -> object:
     return value if isinstance(value, list) else [value]
 
@@ -140,7 +146,7 @@ _PatternDay = Annotated[
     BeforeValidator(_read_day),
     WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string", "minLength": 1}}]}),
 ]
-_Week = Annotated[list[_PatternDay], Field(min_length=7, max_length=7)]
+_Week = Annotated[list[_PatternDay], Field(min_length=7, max_length=7), BeforeValidator(_read_week)]
 
 
 _Weekday = Literal["monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday"]

@@ -50,7 +50,10 @@ _Code = Annotated[int, Field(ge=1, le=0xFFFF)]
 _Key = Annotated[str, BeforeValidator(str), Field(min_length=1, max_length=64)]
 _Month = Annotated[Month, BeforeValidator(lambda value: Month.parse(str(value)))]
 _Minutes = Annotated[int, Field(ge=0, le=525_600)]
-_HINTS = {"key": "a name has small letters, digits, - and _, and begins with a letter; it has 32 characters at most"}
+_HINTS = {
+    "key": "a name has small letters, digits, - and _, and begins with a letter; it has 32 characters at most",
+    "too_short": "give at least one",
+}
 
 
 class _Common(BaseModel):
@@ -150,7 +153,7 @@ _KINDS: Mapping[str, type[_Common]] = {
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    sources: dict[_Name, dict[str, Any]] = Field(min_length=1)
+    sources: dict[_Name, dict[str, Any]] = Field({}, min_length=1, validate_default=True)
 
 
 def load_punch_sources(path: Path) -> Mapping[str, PunchSourceDefinition]:
@@ -160,7 +163,7 @@ def load_punch_sources(path: Path) -> Mapping[str, PunchSourceDefinition]:
         ConfigurationError: the file cannot be read or is wrong; every mistake is named with its line.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         content = tomllib.loads(text)
     except FileNotFoundError:
         return {DEFAULT_SOURCE: PunchSourceDefinition(name=DEFAULT_SOURCE)}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from backend.cli.attendance_words import WRAPPED
 from backend.cli.exits import ExitCode
 from backend.cli.output import AsJson, facts, show, table
 from backend.errors import ConfigurationError
@@ -163,6 +164,14 @@ def _compare(rules: AttendanceRules, known: KnownTargets) -> Iterator[Finding]:
     from backend.domain.attendance.assignments import Scope
     from backend.services.hris_findings import Finding
 
+    if not known.sites:
+        yield Finding(
+            level="warning",
+            subject="people",
+            message="not compared with the rules: there are no employees yet",
+            mend="Replicate the HRIS first: `hrsync hris sync`.",
+        )
+        return
     targets = rules.assignments.targets()
     for scopes, there, what in (
         ((Scope.EMPLOYEE, Scope.EXCEPTION), known.employees, "employees"),
@@ -226,7 +235,7 @@ def _render(output: Console, data: Mapping[str, Any], findings: Iterable[Finding
         )
         for site in data["sites"]
     )
-    output.print(table(["SITE", "TIME ZONE", "CALENDAR", "PUBLIC", "NEXT HOLIDAYS"], rows))
+    output.print(table(["SITE", "TIME ZONE", "CALENDAR", "PUBLIC", ("NEXT HOLIDAYS", WRAPPED)], rows))
     output.print()
     render_findings(output, [*findings])
     output.print("The rules are in order." if data["status"] == "ok" else "The rules can be used; see the warnings.")

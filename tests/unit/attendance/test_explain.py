@@ -10,8 +10,17 @@ from backend.domain.attendance.calendars import Holiday, Leave
 from backend.domain.attendance.corrections import Action, PunchCorrection
 from backend.domain.attendance.day import DayOverride, Status
 from backend.domain.attendance.explain import duration, explain
-from backend.domain.attendance.policies import AutoBreak, BreakRules, OvertimeRules, Policy, Rounding, RoundingMode
-from tests.support.attendance import BERLIN, MONDAY, NIGHTS, at, calendar, compute_day
+from backend.domain.attendance.policies import (
+    AutoBreak,
+    BreakRules,
+    DayRule,
+    Hours,
+    OvertimeRules,
+    Policy,
+    Rounding,
+    RoundingMode,
+)
+from tests.support.attendance import BERLIN, MONDAY, NIGHTS, at, calendar, compute, compute_day
 
 RULES = Policy(
     round_in=Rounding(unit_seconds=900, mode=RoundingMode.CEIL),
@@ -47,6 +56,21 @@ def test_a_night_shows_dates_and_the_change_of_the_clocks() -> None:
     assert "In 22:00+01:00, out 06:00+02:00 (03-29)" in text
     assert "Worked 7 h of 7 h" in text
     assert "The clocks were changed meanwhile" in text
+
+
+def test_a_night_that_is_cut_at_midnight_does_not_miss_punches() -> None:
+    """The rest of it is the other date's."""
+    days = compute("22:00 +1 6:00", NIGHTS, policy=Policy(day_rule=DayRule.SPLIT), days=2)
+    first, second = (explain(day, BERLIN) for day in days)
+    assert "In 22:00, out the day after" in first
+    assert "In the day before, out 06:00" in second
+
+
+def test_an_odd_punch_between_is_told_as_such() -> None:
+    """Where hours count from the first to the last punch, the last one is the check-out, and something is missing."""
+    text = explain(compute_day("9:00 12:00 17:00", policy=Policy(hours=Hours.FIRST_TO_LAST)), BERLIN)
+    assert "! A punch is missing: their number is odd. The last one counts as the check-out." in text
+    assert "! A check-out is missing." in explain(compute_day("9:00 12:00 17:00"), BERLIN)
 
 
 def test_what_people_have_done_is_told() -> None:

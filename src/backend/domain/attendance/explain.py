@@ -6,7 +6,7 @@ import dataclasses
 import datetime as dt
 from collections.abc import Iterator
 
-from backend.domain.attendance.day import AttendanceDay, Fate, Origin, Overtime, PunchUse, ShiftSpan, Status
+from backend.domain.attendance.day import Anomaly, AttendanceDay, Fate, Origin, Overtime, PunchUse, ShiftSpan, Status
 from backend.domain.employees import DayPart
 
 _STATUSES = {
@@ -91,7 +91,7 @@ def _lines(day: AttendanceDay, zone: dt.tzinfo) -> Iterator[str]:
         for use in day.punches:
             yield f"    {_punch(use, clock)}"
     for anomaly in day.anomalies:
-        yield f"  ! {anomaly.sentence}"
+        yield f"  ! {_anomaly(anomaly, day)}"
     if day.override is not None:
         yield f"  Set by {day.override.made_by}: {day.override.reason}"
     if not day.is_final:
@@ -116,7 +116,11 @@ def _time_lines(day: AttendanceDay, clock: _Clock) -> Iterator[str]:
     if first and last and last < first:  # out of a shift of the day before, and into the next one
         yield f"  Out {clock.time(last)}, in {clock.time(first)}"
     elif first or last:
-        yield f"  In {clock.time(first) if first else '?'}, out {clock.time(last) if last else '?'}"
+        fates = {use.fate for use in day.punches}
+        is_cut = not fates & {Fate.OPEN_IN, Fate.OUT_WITHOUT_IN}  # at midnight: the rest is another date's
+        came = clock.time(first) if first else "the day before" if is_cut and Fate.CHECK_OUT in fates else "?"
+        left = clock.time(last) if last else "the day after" if is_cut and Fate.CHECK_IN in fates else "?"
+        yield f"  In {came}, out {left}"
     if day.expected_seconds or day.worked_seconds or day.presence_seconds:
         expected = f" of {duration(day.expected_seconds)}" if day.expected_seconds else ""
         yield f"  Worked {duration(day.worked_seconds)}{expected}"
@@ -136,6 +140,13 @@ def _time_lines(day: AttendanceDay, clock: _Clock) -> Iterator[str]:
         yield f"  Left {duration(day.early_seconds)} early"
     for kind, seconds in day.overtime.items():
         yield f"  Overtime {_OVERTIME[kind]}: {duration(seconds)}"
+
+
+def _anomaly(anomaly: Anomaly, day: AttendanceDay) -> str:
+    fates = [use.fate for use in day.punches]
+    if anomaly is Anomaly.MISSING_OUT and Fate.CHECK_OUT in fates and Fate.OPEN_IN not in fates:
+        return "A punch is missing: their number is odd. The last one counts as the check-out."
+    return anomaly.sentence
 
 
 def _parts_off(day: AttendanceDay) -> Iterator[str]:

@@ -215,7 +215,7 @@ class Policy:
                 f"({self.absent_below_seconds}), so that nobody could have a half day; raise it, or set it to 0."
             )
         if not self.minimum_time_off_seconds < self.maximum_shift_seconds <= DAY_SECONDS:
-            problems.append("maximum_shift_seconds is to be above minimum_time_off_seconds and 86400 at most.")
+            problems.append("maximum_shift_seconds is to be above minimum_time_off_seconds and 24 hours at most.")
         if self.auto_check_out_after_seconds > self.maximum_shift_seconds:
             problems.append("auto_check_out_after_seconds is above maximum_shift_seconds; lower it.")
         if (
@@ -225,7 +225,8 @@ class Policy:
         ):
             problems.append("min_gap_seconds is above max_gap_seconds, so that no gap would be a break; lower it.")
         problems.extend(
-            f"a break of {item.deduct_seconds} s after {item.after_seconds} s is longer than the work, or not positive."
+            f"a break of {item.deduct_seconds} s after {item.after_seconds} s is longer than the work, or not "
+            "positive; lower `deduct`, or raise `after`."
             for item in breaks.deductions
             if not 0 < item.deduct_seconds <= item.after_seconds
         )
