@@ -187,14 +187,15 @@ def test_files_of_several_makers_are_read(preview: Preview, punches: str) -> Non
 BAD_LINES = {
     "no time": ("E1,yesterday,,", "'yesterday' is no time; write it as 2026-03-31T08:00:00+02:00"),
     "a date alone": ("E1,2026-06-01,,", "'2026-06-01' is no time"),
-    "a year far away": ("E1,0001-01-01 00:00,,", "is no time"),
+    "a year far away": ("E1,0001-01-01 00:00,,", "the year 1 is not between 1970 and 2199"),
+    "a byte that is no text": ("E1,2026-06-01\x0009:00,,", "punched_at has a character that is no text ('\\x00')"),
     "nobody": (",2026-06-01 09:00,,", "has no employee_no"),
     "no direction": ("E1,2026-06-01 09:00,inn,", "'inn' is no direction; did you mean in?; write one of in, out"),
     "a number": ("E1,2026-06-01 09:00,1,", "'1' is no direction"),
     "too many values": ("E1,2026-06-01 09:00,in,gate,x", "has 5 values, but the header names 4 columns"),
     "an open quotation mark": ('E1,"2026-06-01 09:00,in,gate', "is no line of a CSV"),
     "Latin-1": (b"E1,2026-06-01 09:00,in,K\xf6ln", "device is no UTF-8 text; save the file as CSV in UTF-8"),
-    "nothing but a name": ("E1", "'' is no time"),
+    "nothing but a name": ("E1", "has no time of the punch"),
 }
 
 
@@ -247,7 +248,8 @@ def test_bad_lines_of_other_files_are_told_too(preview: Preview, option: str, te
         ("number,punched_at\nE1,2026-06-01 09:00\n", "the header has no column employee_no"),
         ("employee_no,when\nE1,2026-06-01 09:00\n", "the header has no column punched_at"),
         ("employee_no,emp_no,punched_at\n", "the columns employee_no and emp_no both are employee_no"),
-        ("", "the header has no column employee_no"),
+        ("", "has nothing in its first line, which is to name the columns of a file of punches"),
+        ("employee_no|punched_at\n", "it names a single one, as commas, semicolons or tabs part columns"),
         ("employee_no,punched_at\n".encode("utf-16"), "is no UTF-8 text; save it as CSV in UTF-8"),
     ],
 )
@@ -276,6 +278,34 @@ def test_what_is_in_no_day_is_counted(preview: Preview) -> None:
     assert [{"employee_no": "E8", "punches": 2}] == told["unknown_employees"]
     assert (3, 2) == (told["employees"][0]["punches"], told["employees"][0]["unused_punches"])
     assert ["colour"] == told["ignored_columns"]
+
+
+def test_sites_that_the_rules_do_not_know_are_told(preview: Preview, capsys: pytest.CaptureFixture[str]) -> None:
+    """Who works there counts as of the default site, and that is said."""
+    punches = "employee_no,punched_at\nE1,2026-06-01 09:00\n"
+    code, told = preview(punches=punches, employment="employee_no,site\nE1,Nowhere\nE2,Nowhere\nE3,\n")
+
+    assert 0 == code
+    assert [{"site": "Nowhere", "employees": 2}] == told["unknown_sites"]
+    run(
+        [
+            "attendance",
+            "preview",
+            "--policy",
+            "policy.toml",
+            "--punches",
+            "punches.csv",
+            "--employment",
+            "employment.csv",
+        ]
+    )
+    assert "The rules do not know the sites Nowhere; who works there counts as of" in capsys.readouterr().err
+
+
+def test_a_header_of_another_encoding_is_told_as_text(preview: Preview) -> None:
+    """What cannot be read in the name of a column is a replacement character."""
+    _, told = preview(punches="employee_no,punched_at,ger\xe4t\nE1,2026-06-01 09:00,\n".encode("latin-1"))
+    assert ["ger\ufffdt"] == told["ignored_columns"]
 
 
 def test_people_hear_what_was_left_out(preview: Preview, capsys: pytest.CaptureFixture[str]) -> None:
@@ -339,7 +369,10 @@ def test_wrong_rules_are_a_matter_of_configuration(preview: Preview) -> None:
 
     assert [78, 78] == [wrong[0], unknown[0]]
     assert "policies.default.late: unknown key" in wrong[1]["error"]["message"]
-    assert "there is no pattern nihgts; did you mean nights?" in unknown[1]["error"]["message"]
+    assert (
+        "employment.csv is wrong: exception E1: there is no pattern nihgts; did you mean nights?"
+        in unknown[1]["error"]["message"]
+    )
 
 
 # --- alone ------------------------------------------------------------------------------------------------------------

@@ -89,6 +89,8 @@ def _read_rows(
     reading: CsvReading,
 ) -> Iterator[_Row]:
     header = stream.readline()
+    if not header.strip():
+        raise PermanentError(f"{path} has nothing in its first line, which is to name the columns of {columns.what}.")
     if "\0" in header or header.startswith("\udcff\udcfe"):
         raise PermanentError(f"{path} is no UTF-8 text; save it as CSV in UTF-8.")
     delimiter = max(_DELIMITERS, key=header.count)
@@ -117,6 +119,8 @@ def _values(cells: Sequence[str], titles: Sequence[str], places: Mapping[str, in
     for name, value in values.items():
         if any("\udc80" <= letter <= "\udcff" for letter in value):
             raise ValueError(f"{name} is no UTF-8 text; save the file as CSV in UTF-8")
+        if not value.isprintable() and (odd := next((letter for letter in value if letter < " "), None)):
+            raise ValueError(f"{name} has a character that is no text ({odd!r}); save the file again as CSV in UTF-8")
     return values
 
 
@@ -127,7 +131,7 @@ def _find_columns(titles: Sequence[str], path: Path, columns: CsvColumns, readin
     for place, title in enumerate(titles):
         name = known.get(_plain(title))
         if name is None:
-            reading.ignored_columns.append(title)
+            reading.ignored_columns.append(title.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
         elif name in places:
             raise PermanentError(
                 f"{path}: the columns {titles[places[name]]} and {title} both are {name}; leave one of them out."
@@ -137,6 +141,8 @@ def _find_columns(titles: Sequence[str], path: Path, columns: CsvColumns, readin
     for group in columns.required:
         if not any(name in places for name in group):
             hint = did_you_mean(group[0], reading.ignored_columns).replace("did you mean", "is it") or "."
+            if len(titles) == 1:
+                hint = "; it names a single one, as commas, semicolons or tabs part columns."
             raise PermanentError(
                 f"{path}: the header has no column {group[0]}{hint} The first line of {columns.what} names its "
                 f"columns: {', '.join(columns.names)}."

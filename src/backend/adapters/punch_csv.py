@@ -68,6 +68,8 @@ def read_punch_csv(
         if not employee_no:
             raise ValueError("has no employee_no")
         text = values.get("punched_at") or " ".join(filter(None, (values.get("date"), values.get("time"))))
+        if not text:
+            raise ValueError("has no time of the punch")
         return employee_no, WorkPunch(
             f"line {line}",
             read_instant(text, zone_of(employee_no)),
@@ -90,13 +92,13 @@ def read_instant(text: str, zone: dt.tzinfo) -> dt.datetime:
         instant = dt.datetime.fromisoformat(text)
         if ":" not in text and "T" not in text:
             raise ValueError
-        check_year(instant)
-        return (instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)).astimezone(dt.UTC)
-    except (ValueError, OverflowError):
+    except ValueError:
         raise ValueError(
             f"{text!r} is no time; write it as 2026-03-31T08:00:00+02:00, 2026-03-31T06:00:00Z or (by the clock of the "
             "place) 2026-03-31 08:00"
         ) from None
+    check_year(instant)
+    return (instant if instant.tzinfo is not None else instant.replace(tzinfo=zone)).astimezone(dt.UTC)
 
 
 def check_year(day: _Day) -> _Day:

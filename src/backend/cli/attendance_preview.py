@@ -79,7 +79,7 @@ def preview(  # noqa: PLR0917 - the parameters are options
     first_on, last_on = _read_date("--from", first), _read_date("--to", last)
     reading = CsvReading()
     employed, people = _read_people(employment, leave, reading)
-    rules = _read_rules(policy, employed, timezone)
+    rules = _read_rules(policy, employed, employment, timezone)
     grouped, is_listed = _read_punches(punches, rules, people, reading), employment is not None
     zones = {number: _zone(rules, people, number) for number in (*people, *grouped)}
     dates = find_dates((some, zones[number]) for number, some in grouped.items())
@@ -90,6 +90,7 @@ def preview(  # noqa: PLR0917 - the parameters are options
     found = [*preview_people(setup, people, grouped, first=first_on, last=last_on, as_of=until)]
     strangers = {number: len(some) for number, some in sorted(grouped.items()) if number not in people}
     unknown = strangers if is_listed and not employee else {}
+    sites = _count_unknown_sites(rules, people)
     data: dict[str, Any] = {
         "from": first_on,
         "to": last_on,
@@ -99,9 +100,12 @@ def preview(  # noqa: PLR0917 - the parameters are options
         "problems": [
             {"file": problem.file, "line": problem.line, "message": problem.message} for problem in reading.problems
         ],
+        "unknown_sites": [{"site": site, "employees": count} for site, count in sites.items()],
         "ignored_columns": reading.ignored_columns,
     }
     show(as_json, data, lambda output: _render(output, found, explain=explain))
+    if sites:
+        note(f"The rules do not know the sites {', '.join(sites)}; who works there counts as of {rules.default_site}.")
     _tell_rest(reading, unknown, found)
     return ExitCode.FAILED if reading.problems and not skip_bad_lines else ExitCode.DONE
 
@@ -133,13 +137,17 @@ def _read_people(
     return employed, people
 
 
-def _read_rules(policy: Path, employed: Mapping[str, EmployedPerson], timezone: str | None) -> AttendanceRules:
+def _read_rules(
+    policy: Path, employed: Mapping[str, EmployedPerson], employment: Path | None, timezone: str | None
+) -> AttendanceRules:
     from backend.adapters.attendance_file import load_attendance_file, parse_attendance_rules
     from backend.domain.attendance.preview import in_one_zone
 
     content = load_attendance_file(policy)
     given = [item for person in employed.values() for item in person.assignments]
-    rules = parse_attendance_rules(content, file=str(policy), assignments=given)
+    rules = parse_attendance_rules(content, file=str(policy))
+    if employment is not None:
+        rules = parse_attendance_rules(content, file=str(employment), assignments=given, beside="")
     if timezone is None:
         return rules
     _check_zone(timezone)
@@ -156,6 +164,14 @@ def _read_punches(
     for number, punch in read_punch_csv(file, lambda number: _zone(rules, people, number), reading):
         found.setdefault(number, []).append(punch)
     return found
+
+
+def _count_unknown_sites(rules: AttendanceRules, people: Mapping[str, PersonFacts]) -> dict[str, int]:
+    """The sites of employees that the rules do not have, and how many employees each."""
+    from collections import Counter
+
+    strange = Counter(person.site for person in people.values() if person.site and person.site not in rules.sites)
+    return {site: count for site, count in sorted(strange.items()) if site is not None}
 
 
 def _zone(rules: AttendanceRules, people: Mapping[str, PersonFacts], number: str) -> dt.tzinfo:
