@@ -239,3 +239,21 @@ def test_the_check_notices_ciphertext(site: Path, cli: Cli, tmp_path: Path) -> N
     answer = cli("check")
     assert 1 == answer.code
     assert "Encrypt personal data" in answer.text
+
+
+def test_the_check_notices_single_ciphertexts(site: Path, cli: Cli, tmp_path: Path) -> None:
+    """Where BioStar has begun to encrypt in between, it says how many user ids it is, as a warning."""
+
+    async def encrypt() -> None:
+        biostar = Biostar(f"sqlite+aiosqlite:///{tmp_path / 'biostar.db'}")
+        table = biostar.table_name(f"{YESTERDAY:%Y%m}")
+        async with biostar.writer.session() as session:
+            last = f"SELECT max(EVTLGUID) FROM {table} WHERE USRID <> ''"
+            changed = f"UPDATE {table} SET USRID = 'q83vEjRWeJCrze8SNFZ4kA==' WHERE EVTLGUID = ({last})"
+            await session.execute(text(changed))
+        await biostar.dispose()
+
+    asyncio.run(encrypt())
+    answer = cli("check")
+    assert 0 == answer.code
+    assert "user ids are encrypted, so that none of their punches can be given to an employee" in answer.text

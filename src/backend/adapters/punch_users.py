@@ -80,7 +80,8 @@ class DatabasePunchUsers:
                 found = await session.scalar(select(Employee.id).where(Employee.employee_no == employee_no))
                 if found is None:
                     raise NotFoundError(
-                        f"There is no employee {employee_no!r}; `hrsync hris show` finds them by their numbers."
+                        f"There is no employee {employee_no!r}; numbers are those of the HRIS (`hrsync hris history "
+                        f"{employee_no}`)."
                     )
             user = await session.get(PunchUser, (source, user_id))
             if user is None and employee_no is not None:

@@ -110,7 +110,7 @@ def _rules() -> dict[str, EmployeeRule]:
 
 def _render_users(output: Console, users: Sequence[UserFacts], *, unknown: bool) -> None:
     if not users:
-        output.print("Every user id that has punched belongs to an employee." if unknown else "Nobody has punched.")
+        output.print("There is no user id that is nobody's." if unknown else "Nobody has punched.")
         return
     output.print(
         table(
@@ -212,7 +212,7 @@ def check(
 ) -> int:
     """Connect to every source of biostar.toml and say what it holds; exit code 1 when a run would fail.
 
-    Exit code 78: biostar.toml or a setting is wrong. Nothing is written.
+    Exit code 78: biostar.toml is wrong. Nothing is written.
     """
     from backend.cli.doctor import worst_level
     from backend.cli.session import run_async

@@ -31,8 +31,8 @@ def source_database(name: str, url_setting: str) -> Database:
     url = next(filter(None, found), None)
     if not url:
         raise ConfigurationError(
-            f"{url_setting} is not set: [sources.{name}] of the mapping says that it holds the URL of a database. Set "
-            "it in the environment or in .env, as HRIS_URL is."
+            f"{url_setting} is not set: [sources.{name}] says that it holds the URL of a database. Set it "
+            "in the environment or in .env, as HRIS_URL is."
         )
     key = (name, url_setting, url)
     if key not in _others:

@@ -134,10 +134,12 @@ class _Sample:
             return
         last = str(check.last_at)[:19]
         check.add("ok", f"{len(self._times):,} of the last {self.events:,} events are punches, the last at {last} UTC")
-        if are_encrypted(sorted(self.users)):
+        if hidden := sum(are_encrypted([user]) for user in self.users):
+            is_all = hidden == len(self.users)
             check.add(
-                "error",
-                "the user ids are encrypted, so that no punch can be given to an employee",
+                "error" if is_all else "warning",
+                f"{'the' if is_all else f'{hidden:,} of {len(self.users):,}'} user ids are encrypted, so that "
+                f"{'no punch' if is_all else 'none of their punches'} can be given to an employee",
                 'Switch off "Encrypt personal data on database" in the settings of BioStar.',
             )
         if ahead := check.outcomes.get(PunchFlag.FUTURE.value):
@@ -158,11 +160,13 @@ def _tell_tables(check: SourceCheck, plan: ReadPlan) -> None:
 
 def _tell_users(check: SourceCheck, rules: PunchRules) -> None:
     if check.unknown_users:
+        first = "Replicate the HRIS first; then `" if check.unknown_users == check.users else "`"
         check.add(
             "warning",
             f"{check.unknown_users:,} of {check.users:,} user ids in these events are no employee's "
             f"{rules.employee.column}",
-            "Replicate the HRIS first; then hrsync punches users --unknown shows who is missing.",
+            f"{first}hrsync punches users --unknown` shows them; correct the ids in the HRIS, or `hrsync punches users "
+            "assign`.",
         )
     else:
         check.add("ok", f"all {check.users:,} user ids in these events belong to an employee")
