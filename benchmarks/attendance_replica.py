@@ -13,6 +13,7 @@ monkey.patch_all()
 
 import contextlib
 import datetime as dt
+import functools
 import sys
 import time
 
@@ -33,13 +34,13 @@ from tests.support.hris import RecordedRun
 
 FIRST, LAST = dt.date(2026, 10, 1), dt.date(2026, 10, 31)
 _LATE_TIMES = 5
+_now = functools.partial(dt.datetime.now, dt.UTC)
 
 
 async def look() -> None:
     """Mark what has changed, as every task does first."""
-    now = dt.datetime.now(dt.UTC)
     await find_touched_days(
-        RecordedRun(new_id()), store=resources.mark_store(), rules=resources.attendance_rules(), now=now
+        RecordedRun(new_id()), store=resources.mark_store(), rules=resources.attendance_rules(), now=_now()
     )
 
 
@@ -51,7 +52,7 @@ async def compute_part(number: int, of: int) -> str:
         RecordedRun(new_id()),
         store=store,
         rules=resources.attendance_rules(),
-        now=dt.datetime.now(dt.UTC),
+        clock=_now,
         first=FIRST,
         last=LAST,
         employees=people[number::of],
@@ -80,7 +81,7 @@ async def deliver_late() -> str:
                 RecordedRun(new_id()),
                 store=resources.day_store(),
                 rules=resources.attendance_rules(),
-                now=dt.datetime.now(dt.UTC),
+                clock=_now,
             )
             seconds.append(time.perf_counter() - begun)
             if report.counts.updated != 1:

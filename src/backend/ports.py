@@ -368,9 +368,15 @@ class AttendanceRuleSource(Protocol):
 
 
 class Marking(Protocol):
-    """One look at what has changed; everything in one transaction. `seen` is written by `finish`."""
+    """One look at what has changed; everything in one transaction.
+
+    Attributes:
+        seen: what the last look has seen; written by `finish`.
+        last_ids: the highest ids of punches and of clock changes; none up to them can still appear.
+    """
 
     seen: dict[str, Any]
+    last_ids: tuple[int, int]
 
     async def find_setup(self) -> Mapping[str, Any] | None:
         """The setup that days were computed by so far."""
@@ -414,10 +420,6 @@ class Marking(Protocol):
 
     async def renumber(self, numbers: Mapping[str, str]) -> None:
         """Give what is stored of people to their new numbers; `numbers` by the old ones."""
-        ...
-
-    async def last_ids(self) -> tuple[int, int]:
-        """The highest ids of punches and of clock changes; none up to them can still appear."""
         ...
 
     def stream_new_punches(self, after: int, until: int) -> AsyncIterator[Sequence[tuple[str, dt.datetime]]]:
@@ -496,15 +498,24 @@ class DayStore(Protocol):
         """One transaction; whoever wants the same people waits."""
         ...
 
-    async def finish(self, execution_id: str, *, recount: bool = False) -> None:
-        """Note that the days are current; with `recount` also how many there are, which takes a while for millions."""
+    async def find_current_at(self) -> dt.datetime | None:
+        """As of when the days of everybody were current last; None: they never were."""
+        ...
+
+    async def finish(self, execution_id: str, *, current_at: dt.datetime | None, recount: bool = False) -> None:
+        """Note that a run over many days has ended.
+
+        Args:
+            current_at: as of when the days of everybody are current; None: they may not be.
+            recount: count the days, which takes a while for millions.
+        """
         ...
 
     async def lock_period(self, period: LockedPeriod, *, made_by: str, reason: str) -> int | None:
         """Lock a period: no day of it is written any more.
 
         Returns:
-            how many days it has; None: days of it are marked to be computed again, or not over yet.
+            how many days it has; None: days of it are marked to be computed again, not over yet, or locked already.
         """
         ...
 
@@ -564,8 +575,8 @@ class Amending(Protocol):
 class AmendmentStore(Protocol):
     """What people say about attendance."""
 
-    def amending(self) -> AbstractAsyncContextManager[Amending]:
-        """One transaction; a period is not locked meanwhile."""
+    def amending(self, *, alone: bool = False) -> AbstractAsyncContextManager[Amending]:
+        """One transaction; a period is not locked meanwhile, and with `alone` nobody else amends or computes."""
         ...
 
 

@@ -162,7 +162,7 @@ def test_recomputing_what_is_touched_is_computing_everything(
                 await story.tell(event)
             await world.recompute()
             touched = await world.contents()
-            computation = Computation(RecordedRun(), store=world.store, rules=world.rules, as_of=world.now)
+            computation = Computation(RecordedRun(), store=world.store, rules=world.rules, clock=lambda: world.now)
             first, last = dt.date(2026, 11, 1), dt.date(2026, 11, 20)
             await computation.compute(Ask(employee_no=number, first_on=first, last_on=last) for number in PEOPLE)
             assert await world.contents() == touched

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import datetime as dt
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import select, update
+from sqlalchemy import event, select, update
 
 from backend.api.repositories.attendance_repository import AttendanceRepository
 from backend.db.database import Database
@@ -102,6 +103,43 @@ async def test_a_night_shift_is_finished_by_the_next_run_for_yesterday(world: Wo
     await world.compute_day(1)
 
     assert Line("A", "2026-11-19", "present", 8.0) == (await world.lines())[0]
+
+
+async def test_days_on_which_nothing_ran_are_computed_by_the_next_run_for_yesterday(world: World) -> None:
+    """After a weekend without a server, Monday's run computes all that nobody has, at every place of work."""
+    world.now = dt.datetime(2026, 11, 17, 3, 0, tzinfo=dt.UTC)
+    await world.hire("A")
+    await world.hire("N", extra={"site": "NYC"})
+    await world.compute_day(1)
+    world.now = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
+
+    await world.compute_day(1)
+    await world.compute_day(1)
+
+    assert [
+        *(("A", f"2026-11-{day}") for day in (16, 17, 18, 19)),
+        *(("N", f"2026-11-{day}") for day in (15, 16, 17, 18)),
+    ] == [line[:2] for line in await world.lines()]
+
+
+async def test_open_days_are_found_by_their_index(mariadb_database: Database, tmp_path: Path) -> None:
+    """However many days there are."""
+    world = World(mariadb_database, tmp_path)
+    await world.hire(*(f"P{number}" for number in range(20)))
+    await world.compute("2026-08-01", "2026-11-20")
+    statements: list[tuple[str, Any]] = []
+    event.listen(
+        mariadb_database.engine.sync_engine,
+        "before_cursor_execute",
+        lambda _connection, _cursor, statement, parameters, *_: statements.append((statement, parameters)),
+    )
+
+    await world.store.list_open(first=dt.date(2026, 8, 1), last=dt.date(2026, 11, 20))
+
+    async with mariadb_database.reader() as session:
+        connection = await session.connection()
+        (plan,) = await connection.exec_driver_sql(f"EXPLAIN {statements[0][0]}", statements[0][1])
+    assert "ix_attendance_day_is_final_work_on" == plan.key
 
 
 # --- what is computed again -------------------------------------------------------------------------------------------

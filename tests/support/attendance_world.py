@@ -241,6 +241,9 @@ class World:
                 if table.name.startswith(("attendance_", "hr_", "sync_")):
                     await session.execute(delete(table))
 
+    def _clock(self) -> dt.datetime:
+        return self.now
+
     # --- what the tasks do ----------------------------------------------------------------------------------------
 
     async def look(self, **options: Any) -> int:
@@ -253,19 +256,27 @@ class World:
         begin, end = dt.date.fromisoformat(first), dt.date.fromisoformat(last)
         people = await compute_attendance.find_people(self.store, first=begin, last=end, employees=numbers)
         return await compute_attendance.compute_range(
-            RecordedRun(), store=self.store, rules=self.rules, now=self.now, first=begin, last=end, employees=people
+            RecordedRun(),
+            store=self.store,
+            rules=self.rules,
+            clock=self._clock,
+            first=begin,
+            last=end,
+            employees=people,
         )
 
-    async def recompute(self, **options: Any) -> RunReport:
+    async def recompute(self, run: RecordedRun | None = None) -> RunReport:
         """Look, and compute what is marked."""
-        await self.look(**options)
-        return await compute_attendance.recompute_dirty(RecordedRun(), store=self.store, rules=self.rules, now=self.now)
+        await self.look()
+        return await compute_attendance.recompute_dirty(
+            run or RecordedRun(), store=self.store, rules=self.rules, clock=self._clock
+        )
 
     async def compute_day(self, days_back: int) -> RunReport:
         """Compute today (0) or yesterday (1)."""
         await self.look()
         return await compute_attendance.compute_day(
-            RecordedRun(), store=self.store, rules=self.rules, now=self.now, days_back=days_back
+            RecordedRun(), store=self.store, rules=self.rules, clock=self._clock, days_back=days_back
         )
 
     async def lock(self, first: str, last: str) -> RunReport:
@@ -275,7 +286,7 @@ class World:
             RecordedRun(),
             store=self.store,
             rules=self.rules,
-            now=self.now,
+            clock=self._clock,
             period=LockedPeriod(dt.date.fromisoformat(first), dt.date.fromisoformat(last)),
             made_by="payroll",
             reason="closed",

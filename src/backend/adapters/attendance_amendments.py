@@ -46,10 +46,11 @@ class DatabaseAmendmentStore:
         self._database = database
 
     @contextlib.asynccontextmanager
-    async def amending(self) -> AsyncIterator[Amending]:
-        """One transaction; a period is not locked meanwhile."""
+    async def amending(self, *, alone: bool = False) -> AsyncIterator[Amending]:
+        """One transaction; a period is not locked meanwhile, and with `alone` nobody else amends or computes."""
         async with self._database.session() as session:
-            await session.execute(select(Stream.code).where(Stream.code == DAYS_STREAM).with_for_update(read=True))
+            stream = select(Stream.code).where(Stream.code == DAYS_STREAM)
+            await session.execute(stream.with_for_update(read=not alone))
             yield Amending(session)
 
 

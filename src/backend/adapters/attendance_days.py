@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import pyarrow as pa
-from sqlalchemy import Table, and_, delete, func, or_, select, tuple_, update
+from sqlalchemy import Table, and_, delete, false, func, or_, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from backend.adapters.attendance_marks import DAYS_STREAM
@@ -48,13 +48,17 @@ from backend.domain.punches import Direction, PunchFlag
 from backend.errors import PermanentError
 
 _DAY = cast(Table, Day.__table__)
+_STREAM = cast(Table, Stream.__table__)
 _ADJUSTMENT = cast(Table, AdjustmentRow.__table__)
 _TOTALS = (*TOTALS, "overtime_seconds")
 _KEY = ("employee_no", "work_on")
+_CURRENT_AT = "current_at"
 # Between the values and between the rows of a packed text.
 _UNIT, _RECORD = "\x1f", "\x1e"
 _DIRECTIONS: Mapping[str, Direction | None] = {"": None, **{item.value: item for item in Direction}}
 _KEYS_PER_STATEMENT = 500
+# `IS FALSE` would use no index.
+_IS_OPEN = Day.is_final == false()
 
 
 class DatabaseDayStore:
@@ -116,18 +120,10 @@ class DatabaseDayStore:
             rows = (await session.execute(query)).all()
         return [Ask(employee_no=number, first_on=first, last_on=last) for number, first, last in rows]
 
-    async def count_dirty(self, *, first: dt.date, last: dt.date) -> int:
-        """How many marks touch these dates."""
-        async with self._database.reader() as session:
-            query = select(func.count()).where(DirtyDays.first_on <= last, DirtyDays.last_on >= first)
-            return (await session.execute(query)).scalar_one()
-
     async def list_open(self, *, first: dt.date, last: dt.date) -> list[Ask]:
         """The days of these dates that were not over when they were computed."""
         async with self._database.reader() as session:
-            query = select(Day.employee_no, Day.work_on).where(
-                Day.is_final.is_(False), Day.work_on.between(first, last)
-            )
+            query = select(Day.employee_no, Day.work_on).where(_IS_OPEN, Day.work_on.between(first, last))
             rows = (await session.execute(query)).all()
         return [Ask(employee_no=number, first_on=day, last_on=day) for number, day in rows]
 
@@ -157,37 +153,48 @@ class DatabaseDayStore:
                 execution_id=execution_id,
             )
 
-    async def finish(self, execution_id: str, *, recount: bool = False) -> None:
-        """Note that the days are current; with `recount` also how many there are, which takes a while for millions."""
+    async def find_current_at(self) -> dt.datetime | None:
+        """As of when the days of everybody were current last; None: they never were."""
+        async with self._database.reader() as session:
+            stream = await session.get(Stream, DAYS_STREAM)
+        current_at = None if stream is None else stream.watermark.get(_CURRENT_AT)
+        return None if current_at is None else dt.datetime.fromisoformat(current_at)
+
+    async def finish(self, execution_id: str, *, current_at: dt.datetime | None, recount: bool = False) -> None:
+        """Note that a run over many days has ended.
+
+        Args:
+            current_at: as of when the days of everybody are current; None: they may not be.
+            recount: count the days, which takes a while for millions.
+        """
+        values: dict[str, Any] = {}
+        if recount:
+            async with self._database.reader() as session:
+                values["row_count"] = (await session.execute(select(func.count()).select_from(Day))).scalar_one()
         async with self._database.session() as session:
-            days = select(func.count()).select_from(Day)
-            counted = {"row_count": (await session.execute(days)).scalar_one()} if recount else {}
-            await session.execute(
-                update(Stream)
-                .where(Stream.code == DAYS_STREAM)
-                .values(
-                    succeeded_at=db_now(),
-                    execution_id=execution_id,
-                    stale_after_seconds=self._stale_after_seconds,
-                    **counted,
-                )
-                .execution_options(synchronize_session=False)
-            )
+            stream = (await session.scalars(select(Stream).where(Stream.code == DAYS_STREAM).with_for_update())).one()
+            if current_at is not None:
+                values |= {
+                    "watermark": stream.watermark | {_CURRENT_AT: current_at.isoformat()},
+                    "succeeded_at": db_now(),
+                    "execution_id": execution_id,
+                    "stale_after_seconds": self._stale_after_seconds,
+                }
+            if values:
+                await session.execute(update(_STREAM).where(_STREAM.c.code == DAYS_STREAM).values(values))
 
     async def lock_period(self, period: LockedPeriod, *, made_by: str, reason: str) -> int | None:
-        """Lock a period; the number of its days. None: days of it are marked to be computed again, or not over yet.
+        """Lock a period; the number of its days. From here on no computation writes a day of it.
 
-        From here on no computation writes a day of it.
+        None: days of it are marked to be computed again, not over yet, or locked already.
         """
         within = Day.work_on.between(period.first_on, period.last_on)
         async with self._database.session() as session:
             await session.execute(select(Stream.code).where(Stream.code == DAYS_STREAM).with_for_update())
             touches = and_(DirtyDays.first_on <= period.last_on, DirtyDays.last_on >= period.first_on)
             dirty = (await session.execute(select(func.count()).where(touches))).scalar_one()
-            unfinished = (
-                await session.execute(select(func.count()).where(within, Day.is_final.is_(False)))
-            ).scalar_one()
-            if dirty or unfinished:
+            unfinished = (await session.execute(select(func.count()).where(within, _IS_OPEN))).scalar_one()
+            if dirty or unfinished or await _locks(session, period.first_on, period.last_on):
                 return None
             session.add(
                 PeriodLock(

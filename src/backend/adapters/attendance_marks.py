@@ -61,6 +61,7 @@ class DatabaseMarkStore:
         """One transaction in which somebody looks at what has changed; others wait for their turn."""
         is_sqlite = self._database.dialect == "sqlite"
         conflict = f"{'ON CONFLICT (code) DO UPDATE SET' if is_sqlite else 'ON DUPLICATE KEY UPDATE'} code = :code"
+        last_ids = await self._find_last_ids()
         async with self._database.session() as session:
             # Takes the row's lock, also where it was not there: two who begin at the same time do not share one.
             await session.execute(
@@ -68,7 +69,23 @@ class DatabaseMarkStore:
                 {"code": DAYS_STREAM},
             )
             stream = await session.get_one(Stream, DAYS_STREAM)
-            yield Marking(session, dict(stream.watermark), execution_id)
+            yield Marking(session, dict(stream.watermark), execution_id, last_ids=last_ids)
+
+    async def _find_last_ids(self) -> tuple[int, int]:
+        """The highest ids of punches and of clock changes up to which there will be no new ones.
+
+        Ids are given before they are committed. Whoever records punches holds the lock of their stream meanwhile: with
+        the locks of all of them in hand, nothing is on its way. A transaction of its own, so that nobody who records
+        waits for as long as a look takes.
+        """
+        async with self._database.session() as session:
+            found = await session.scalars(select(Stream.code).where(Stream.code.like("%.punches")))
+            # By their keys: a search would wait for the locks of all streams, those of a long replication as well.
+            locked = select(Stream.code).where(Stream.code.in_(sorted(found))).order_by(Stream.code).with_for_update()
+            await session.execute(locked)
+            punch = (await session.execute(select(func.max(Punch.id)))).scalar_one()
+            clock = (await session.execute(select(func.max(ClockChange.id)))).scalar_one()
+        return punch or 0, clock or 0
 
 
 class Marking:
@@ -77,10 +94,14 @@ class Marking:
     Attributes:
         seen: what the last look has seen, for the caller to read and change: `hr` (the replications), `punch` and
             `clock` (the highest ids). Written by `finish`.
+        last_ids: the highest ids of punches and of clock changes; none up to them can still appear.
     """
 
-    def __init__(self, session: AsyncSession, seen: dict[str, Any], execution_id: str) -> None:
+    def __init__(
+        self, session: AsyncSession, seen: dict[str, Any], execution_id: str, *, last_ids: tuple[int, int] = (0, 0)
+    ) -> None:
         self.seen = seen
+        self.last_ids = last_ids
         self._session = session
         self._execution_id = execution_id
 
@@ -229,20 +250,6 @@ class Marking:
                 if table is _ASSIGNMENT:
                     change = change.where(_ASSIGNMENT.c.scope.in_(("employee", "exception")))
                 await self._session.execute(change)
-
-    async def last_ids(self) -> tuple[int, int]:
-        """The highest ids of punches and of clock changes up to which there will be no new ones.
-
-        Ids are given before they are committed. Whoever records punches holds the lock of their stream meanwhile: with
-        the locks of all of them in hand, nothing is on its way.
-        """
-        found = await self._session.scalars(select(Stream.code).where(Stream.code.like("%.punches")))
-        # By their keys: a search would wait for the locks of all streams, those of a long replication as well.
-        locked = select(Stream.code).where(Stream.code.in_(sorted(found))).order_by(Stream.code).with_for_update()
-        await self._session.execute(locked)
-        punch = (await self._session.execute(select(func.max(Punch.id)))).scalar_one()
-        clock = (await self._session.execute(select(func.max(ClockChange.id)))).scalar_one()
-        return punch or 0, clock or 0
 
     async def stream_new_punches(self, after: int, until: int) -> AsyncIterator[Sequence[tuple[str, dt.datetime]]]:
         """Employees and instants of the punches with these ids (exclusive, inclusive); nobody's are left out."""

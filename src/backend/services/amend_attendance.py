@@ -142,7 +142,8 @@ class Amender:
         Raises:
             ConfigurationError: it names what there is not, or overlaps another one.
         """
-        async with self._store.amending() as amending:
+        # Alone, as two that overlap would be read by neither of those who add them, and by no computation after them.
+        async with self._store.amending(alone=True) as amending:
             if assignment.scope in (Scope.EMPLOYEE, Scope.EXCEPTION):
                 await _get_facts(amending, assignment.target)
             elif assignment.scope is Scope.DEPARTMENT and not await amending.has_department(assignment.target):
@@ -167,7 +168,8 @@ class Amender:
         Raises:
             NotFoundError: there is none of this number that has not been taken back.
         """
-        async with self._store.amending() as amending:
+        # A computation that still knows the lock would leave an adjustment behind.
+        async with self._store.amending(alone=kind == "lock") as amending:
             said = await amending.withdraw(kind, number, made_by=self._made_by, reason=self._reason)
             if said is None:
                 raise NotFoundError(f"There is no {kind} {number}, or it has been withdrawn already.")

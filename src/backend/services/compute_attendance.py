@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime as dt
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -34,11 +34,13 @@ _DAYS_PER_PART = 40_000
 _PEOPLE_PER_PART = 5000
 # Of a range: ten years.
 _MOST_DAYS = 3660
-# How far back a run for yesterday looks for days that were not over when they were computed.
-_OPEN_DAYS_BACK = 14
+# How far back a run for yesterday looks for days that nobody has computed, or that were not over when they were.
+_DAYS_BACK = 14
 # New punches may come between computing and locking.
 _ROUNDS_BEFORE_LOCKING = 5
 _ONE_DAY = dt.timedelta(days=1)
+
+Clock = Callable[[], dt.datetime]
 
 
 @dataclass(kw_only=True)
@@ -98,15 +100,16 @@ class Computation:
     """One run's way through its chunks.
 
     Args:
-        as_of: the instant up to which punches count.
+        clock: tells the instant up to which punches count; asked for each chunk, as a run may take hours, and what
+            has come meanwhile is no longer marked when its days are computed.
     """
 
-    def __init__(self, run: Run, *, store: DayStore, rules: AttendanceRuleSource, as_of: dt.datetime) -> None:
+    def __init__(self, run: Run, *, store: DayStore, rules: AttendanceRuleSource, clock: Clock) -> None:
         self.totals = Totals()
         self._run = run
         self._store = store
         self._rules = rules
-        self._as_of = as_of
+        self._clock = clock
         self._setup_id = -1
         self._setup: Setup | None = None
 
@@ -135,7 +138,7 @@ class Computation:
                     continue
                 begin, end = await asyncio.to_thread(punches_window, setup, work.facts, asks)
                 inputs = await work.read(begin, end)
-                result = await asyncio.to_thread(compute_chunk, setup, asks, inputs, as_of=self._as_of)
+                result = await asyncio.to_thread(compute_chunk, setup, asks, inputs, as_of=self._clock())
                 await work.write(result)
             return result
 
@@ -151,23 +154,30 @@ class Computation:
 
 
 async def compute_day(
-    run: Run, *, store: DayStore, rules: AttendanceRuleSource, now: dt.datetime, days_back: int
+    run: Run, *, store: DayStore, rules: AttendanceRuleSource, clock: Clock, days_back: int
 ) -> RunReport:
     """Compute one day of everybody by the calendar of their place of work, and those that were not over before it.
+
+    Where no run has come to it for some days, yesterday's run computes these as well.
 
     Args:
         days_back: 0: today; 1: yesterday.
     """
-    computation = Computation(run, store=store, rules=rules, as_of=now)
+    now = clock()
+    current_at = await store.find_current_at() if days_back else None
+    computation = Computation(run, store=store, rules=rules, clock=clock)
     setup = await computation.read_setup()
     asks: list[Ask] = []
     for number, facts in (await store.list_people()).items():
-        day = now.astimezone(setup.zone_of(facts)).date() - days_back * _ONE_DAY
-        if facts.employment.covers(day):
-            asks.append(Ask(employee_no=number, first_on=day, last_on=day))
-    asks += await store.list_open(first=now.date() - _OPEN_DAYS_BACK * _ONE_DAY, last=now.date() - _ONE_DAY)
+        zone = setup.zone_of(facts)
+        day = first = now.astimezone(zone).date() - days_back * _ONE_DAY
+        if current_at is not None:
+            first = max(day - _DAYS_BACK * _ONE_DAY, min(day, current_at.astimezone(zone).date()))
+        if facts.employment.covers(day) or facts.employment.covers(first):
+            asks.append(Ask(employee_no=number, first_on=first, last_on=day))
+    asks += await store.list_open(first=now.date() - _DAYS_BACK * _ONE_DAY, last=now.date() - _ONE_DAY)
     await computation.compute(asks)
-    await store.finish(run.execution_id, recount=days_back > 0)
+    await store.finish(run.execution_id, current_at=now, recount=days_back > 0)
     return computation.totals.report("Yesterday" if days_back else "Today")
 
 
@@ -176,13 +186,13 @@ async def compute_range(
     *,
     store: DayStore,
     rules: AttendanceRuleSource,
-    now: dt.datetime,
+    clock: Clock,
     first: dt.date,
     last: dt.date,
     employees: Collection[str],
 ) -> RunReport:
     """Compute the days of some people from `first` to `last`, both inclusive."""
-    computation = Computation(run, store=store, rules=rules, as_of=now)
+    computation = Computation(run, store=store, rules=rules, clock=clock)
     await computation.compute(Ask(employee_no=number, first_on=first, last_on=last) for number in employees)
     return computation.totals.report(f"{first} to {last}")
 
@@ -217,12 +227,12 @@ def split_people(people: Sequence[str], *, first: dt.date, last: dt.date) -> Ite
     return (people[start : start + size] for start in range(0, len(people), size))
 
 
-async def recompute_dirty(run: Run, *, store: DayStore, rules: AttendanceRuleSource, now: dt.datetime) -> RunReport:
+async def recompute_dirty(run: Run, *, store: DayStore, rules: AttendanceRuleSource, clock: Clock) -> RunReport:
     """Compute the days that are marked, the oldest marks first, until none is left.
 
     It does not say that attendance is current: days that nothing touches are not looked at.
     """
-    computation = Computation(run, store=store, rules=rules, as_of=now)
+    computation = Computation(run, store=store, rules=rules, clock=clock)
     while asks := await store.list_dirty(limit=_MARKS_PER_ROUND):
         await computation.compute(asks)
     return computation.totals.report("Touched days")
@@ -233,7 +243,7 @@ async def lock_period(
     *,
     store: DayStore,
     rules: AttendanceRuleSource,
-    now: dt.datetime,
+    clock: Clock,
     period: LockedPeriod,
     made_by: str,
     reason: str,
@@ -246,16 +256,16 @@ async def lock_period(
     """
     if period.last_on < period.first_on:
         raise ConfigurationError(f"The period ends on {period.last_on}, before it begins; swap the two dates.")
-    if period.last_on >= now.date():
+    if period.last_on >= clock().date():
         raise GuardError(f"The period ends on {period.last_on}, which is not over; lock it when all of its days are.")
-    for other in await store.list_locks():
-        if other.first_on <= period.last_on and period.first_on <= other.last_on:
-            raise GuardError(
-                f"The days from {other.first_on} to {other.last_on} are locked already; choose a period that does not "
-                "touch them."
-            )
-    computation = Computation(run, store=store, rules=rules, as_of=now)
+    computation = Computation(run, store=store, rules=rules, clock=clock)
     for _ in range(_ROUNDS_BEFORE_LOCKING):
+        for other in await store.list_locks():
+            if other.first_on <= period.last_on and period.first_on <= other.last_on:
+                raise GuardError(
+                    f"The days from {other.first_on} to {other.last_on} are locked already; choose a period that does "
+                    "not touch them."
+                )
         await computation.compute(await store.list_open(first=period.first_on, last=period.last_on))
         while asks := await store.list_dirty(limit=_MARKS_PER_ROUND):
             await computation.compute(asks)

@@ -185,8 +185,10 @@ class _Look:
 
     async def _look_at_punches(self, setup: Setup, facts: Mapping[str, str], *, is_first: bool) -> list[Mark]:
         seen = self._marking.seen
-        punch, clock = await self._marking.last_ids()
-        after = seen.get("punch", 0)
+        after, clock_after = seen.get("punch", 0), seen.get("clock", 0)
+        punch, clock = self._marking.last_ids
+        # Another look may have begun later and ended before this one.
+        punch, clock = max(punch, after), max(clock, clock_after)
         marks: list[Mark] = []
         people: dict[str, EmployeeInput] = {}
         if is_first or punch - after > self._exact_punches:
@@ -199,7 +201,7 @@ class _Look:
             async for found in self._marking.stream_new_punches(after, punch):
                 marks += await asyncio.to_thread(_mark_punches, setup, facts, found, people, "punch")
         if not is_first:
-            around = await self._marking.punches_around_changes(seen.get("clock", 0), clock)
+            around = await self._marking.punches_around_changes(clock_after, clock)
             marks += await asyncio.to_thread(_mark_punches, setup, facts, around, people, "clock")
         seen |= {"punch": punch, "clock": clock}
         return marks

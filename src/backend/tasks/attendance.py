@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import functools
 from typing import Any
 
 from backend.celery_app import app
@@ -35,6 +36,7 @@ _OPTIONS: dict[str, Any] = {
     "time_limit": 3700,
     "idempotent": True,
 }
+_now = functools.partial(dt.datetime.now, dt.UTC)
 
 
 @app.task(name="tasks.attendance.attendance_ingest_task", **_OPTIONS)
@@ -50,15 +52,15 @@ async def attendance_ingest_task(run: Run, *, full: bool = False) -> RunReport:
         [punch_source(definition) for definition in punch_definitions().values()],
         store=punch_store(),
         users=punch_users(),
-        now=dt.datetime.now(dt.UTC),
+        now=_now(),
         full=full,
     )
 
 
-async def _look(run: Run, now: dt.datetime) -> None:
+async def _look(run: Run) -> None:
     """Give new people their punches, and mark what has changed: everything that computes days begins with it."""
     await match_users(punch_users(), {name: item.rules.employee for name, item in punch_definitions().items()})
-    await find_touched_days(run, store=mark_store(), rules=attendance_rules(), now=now)
+    await find_touched_days(run, store=mark_store(), rules=attendance_rules(), now=_now())
 
 
 @app.task(name="tasks.attendance.attendance_yesterday_task", **_OPTIONS)
@@ -67,25 +69,26 @@ async def attendance_yesterday_task(run: Run) -> RunReport:
 
     Yesterday is that of each person's place of work.
     """
-    now = dt.datetime.now(dt.UTC)
-    await _look(run, now)
-    return await compute_attendance.compute_day(run, store=day_store(), rules=attendance_rules(), now=now, days_back=1)
+    await _look(run)
+    return await compute_attendance.compute_day(
+        run, store=day_store(), rules=attendance_rules(), clock=_now, days_back=1
+    )
 
 
 @app.task(name="tasks.attendance.attendance_today_task", **_OPTIONS)
 async def attendance_today_task(run: Run) -> RunReport:
     """Compute today for everybody, as far as it has come: who is there, who is late, who is expected."""
-    now = dt.datetime.now(dt.UTC)
-    await _look(run, now)
-    return await compute_attendance.compute_day(run, store=day_store(), rules=attendance_rules(), now=now, days_back=0)
+    await _look(run)
+    return await compute_attendance.compute_day(
+        run, store=day_store(), rules=attendance_rules(), clock=_now, days_back=0
+    )
 
 
 @app.task(name="tasks.attendance.attendance_recompute_dirty_task", **_OPTIONS)
 async def attendance_recompute_dirty_task(run: Run) -> RunReport:
     """Compute the days that something has touched: a punch, a correction, a shift, a holiday, a leave."""
-    now = dt.datetime.now(dt.UTC)
-    await _look(run, now)
-    return await compute_attendance.recompute_dirty(run, store=day_store(), rules=attendance_rules(), now=now)
+    await _look(run)
+    return await compute_attendance.recompute_dirty(run, store=day_store(), rules=attendance_rules(), clock=_now)
 
 
 @app.task(name="tasks.attendance.attendance_range_task", **_OPTIONS | {"soft_time_limit": 600, "time_limit": 700})
@@ -98,7 +101,7 @@ async def attendance_range_task(
     """
 
     async def plan() -> list[dict[str, object]]:
-        await _look(run, dt.datetime.now(dt.UTC))
+        await _look(run)
         people = await compute_attendance.find_people(
             day_store(), first=date_from, last=date_to, employees=employees or (), department=department
         )
@@ -108,7 +111,9 @@ async def attendance_range_task(
         ]
 
     report = await run_in_parts(run, parts(), task=attendance_range_part_task, plan=plan)
-    await day_store().finish(run.execution_id, recount=True)
+    now = _now()
+    is_current = not (employees or department or report.failed) and date_to >= now.date() - dt.timedelta(days=1)
+    await day_store().finish(run.execution_id, current_at=now if is_current else None, recount=True)
     return report.conclude(compute_attendance.summarise(f"{date_from} to {date_to}", report.counts))
 
 
@@ -121,7 +126,7 @@ async def attendance_range_part_task(
         run,
         store=day_store(),
         rules=attendance_rules(),
-        now=dt.datetime.now(dt.UTC),
+        clock=_now,
         first=date_from,
         last=date_to,
         employees=employees,
@@ -133,13 +138,12 @@ async def attendance_lock_period_task(
     run: Run, *, date_from: dt.date, date_to: dt.date, reason: str = "payroll is closed", made_by: str = "attendance"
 ) -> RunReport:
     """Lock the days from `date_from` to `date_to`: from then on, what would be different becomes an adjustment."""
-    now = dt.datetime.now(dt.UTC)
-    await _look(run, now)
+    await _look(run)
     return await compute_attendance.lock_period(
         run,
         store=day_store(),
         rules=attendance_rules(),
-        now=now,
+        clock=_now,
         period=LockedPeriod(date_from, date_to),
         made_by=made_by,
         reason=reason,
