@@ -194,6 +194,8 @@ def test_days_that_are_not_there_are_told_apart(small: Office, cli: Cli) -> None
     )  # fmt: skip
     assert "These are the first 2; --limit gives more." in cli("days", "--from", MONDAY, "--to", FRIDAY, "-n", "2").err
     assert [] == cli("days", "--to", FAR, "--json").json["days"]
+    nobody = cli("days", "--employee", "NOBODY", "--json")
+    assert (3, "There is no employee NOBODY") == (nobody.code, nobody.json["error"]["message"][:27])
 
 
 # --- what people say --------------------------------------------------------------------------------------------------

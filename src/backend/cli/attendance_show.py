@@ -83,9 +83,13 @@ async def read_day(session: AsyncSession, employee: str, work_on: dt.date) -> To
     )
 
 
+def _no_employee(number: str) -> str:
+    return f"There is no employee {number}; numbers are those of the HRIS (`hrsync hris history {number}`)."
+
+
 def _why_there_is_no_day(employee: str, work_on: dt.date, told: ToldDay) -> str:
     if told.person is None and told.facts is None:
-        return f"There is no employee {employee}; numbers are those of the HRIS (`hrsync hris history {employee}`)."
+        return _no_employee(employee)
     if told.facts is not None and not told.facts.employment.covers(work_on):
         periods = ", ".join(f"{first or 'ever'} to {last or 'now'}" for first, last in told.facts.periods)
         return f"{employee} was not employed on {work_on}, so there is no day. Employed: {periods or 'never'}."
@@ -185,8 +189,14 @@ def days(  # noqa: PLR0917 - the parameters are options
         raise typer.BadParameter(f"The last day ({last_on}) is before the first one ({first_on}).")
 
     async def read() -> Sequence[Day]:
+        repository = AttendanceRepository()
         async with maria().reader() as session:
-            return await AttendanceRepository().list_days(
+            for number in employee or ():
+                if not (
+                    await repository.find_facts(session, number) or await repository.find_employee(session, number)
+                ):
+                    raise NotFoundError(_no_employee(number))
+            return await repository.list_days(
                 session,
                 first=first_on,
                 last=last_on,
