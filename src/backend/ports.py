@@ -419,7 +419,7 @@ class Marking(Protocol):
         ...
 
     async def renumber(self, numbers: Mapping[str, str]) -> None:
-        """Give what is stored of people to their new numbers; `numbers` by the old ones."""
+        """Give what is stored of people to their new numbers (`numbers` by the old ones), and mark their days."""
         ...
 
     def stream_new_punches(self, after: int, until: int) -> AsyncIterator[Sequence[tuple[str, dt.datetime]]]:

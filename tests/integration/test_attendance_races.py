@@ -9,14 +9,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import select, update
 
 from backend.adapters.attendance_amendments import DatabaseAmendmentStore
+from backend.adapters.attendance_marks import Marking
 from backend.adapters.attendance_store import DatabaseAttendanceStore
 from backend.api.repositories.attendance_repository import AttendanceRepository
 from backend.db.database import Database
+from backend.db.models import Employee, PunchUser
 from backend.domain.attendance.chunks import Ask, compute_chunk, punches_window
 from backend.domain.attendance.setup import assignments_in, make_setup
 from backend.errors import ConfigurationError, GuardError
+from backend.services.compute_attendance import Computation
 from tests.support.attendance_world import Line, World, work_by
 from tests.support.hris import RecordedRun
 
@@ -120,3 +124,45 @@ async def test_punches_that_come_while_marks_are_computed_count(world: World) ->
 
     assert [] == await world.dirty()
     assert Line("A", "2026-11-20", "present", 8.0) in await world.lines()
+
+
+# --- new numbers ------------------------------------------------------------------------------------------------------
+
+
+async def test_marks_that_are_computed_before_a_new_number_is_seen_lose_nothing(world: World) -> None:
+    """Users are matched by the new number already while a computation still goes by the old one: punches stay."""
+    await world.hire("A")
+    await world.work("A", "2026-11-03", "2026-11-04")
+    await world.recompute()
+    before = await world.contents()
+    async with world.database.session() as session:
+        await session.execute(update(Employee).values(employee_no="X"))
+        await session.execute(update(PunchUser).values(employee_no="X"))
+        marks = [(number, dt.date(2026, 11, 2), dt.date(2026, 11, 5), "user") for number in "AX"]
+        await Marking(session, {}, "match").mark(marks)
+    await world.replicated()
+    computation = Computation(RecordedRun(), store=world.store, rules=world.rules, clock=lambda: world.now)
+
+    await computation.compute(await world.store.list_dirty(limit=10))
+    await world.recompute()
+
+    assert {("X", day): content for (_, day), content in before.items()} == await world.contents()
+    assert [] == await world.dirty()
+
+
+async def test_users_that_somebody_has_assigned_go_with_the_new_number(world: World) -> None:
+    """Their punches count for it at once, and not only after the next matching."""
+    await world.hire("A")
+    await world.work("A", "2026-11-03", "2026-11-04")
+    await world.compute("2026-11-02", "2026-11-08")
+    before = await world.contents()
+    async with world.database.session() as session:
+        await session.execute(update(Employee).values(employee_no="X"))
+        await session.execute(update(PunchUser).values(assigned_no="A"))
+    await world.replicated()
+
+    await world.compute("2026-11-02", "2026-11-08")
+
+    assert {("X", day): content for (_, day), content in before.items()} == await world.contents()
+    async with world.database.reader() as session:
+        assert ["X"] == list(await session.scalars(select(PunchUser.assigned_no)))

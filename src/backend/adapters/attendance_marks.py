@@ -235,21 +235,35 @@ class Marking:
             await self._session.execute(update(_PERSON).where(_PERSON.c.employee_no == number).values(facts=facts))
 
     async def renumber(self, numbers: Mapping[str, str]) -> None:
-        """Give what is stored of people to their new numbers; `numbers` by the old ones."""
+        """Give what is stored of people to their new numbers (`numbers` by the old ones), and mark their days.
+
+        Whoever computes goes by the old numbers until now, and finds the punches of users that are matched already to
+        the new ones with others, or with nobody.
+        """
         columns = [
             (_PERSON, _PERSON.c.employee_no),
             *((table, table.c.employee_no) for table in _OF_EMPLOYEES),
-            (_USER, _USER.c.assigned_no),
             (_ASSIGNMENT, _ASSIGNMENT.c.target),
         ]
         # By way of names that nobody has: two people may have swapped theirs.
-        steps = [(old, f"\x1a{old}") for old in numbers] + [(f"\x1a{old}", new) for old, new in numbers.items()]
-        for before, after in steps:
+        names = {old: f"\x1a{place}" for place, old in enumerate(numbers)}
+        for before, after in [*names.items(), *((names[old], new) for old, new in numbers.items())]:
             for table, column in columns:
                 change = update(table).where(column == before).values({column: after})
                 if table is _ASSIGNMENT:
                     change = change.where(_ASSIGNMENT.c.scope.in_(("employee", "exception")))
                 await self._session.execute(change)
+            assigned = update(_USER).where(_USER.c.assigned_no == before)
+            owned = assigned.where(_USER.c.employee_no == before)
+            await self._session.execute(owned.values(employee_no=after))
+            await self._session.execute(assigned.values(assigned_no=after))
+        for some in _slices([*numbers.values()]):
+            query = (
+                select(Day.employee_no, func.min(Day.work_on), func.max(Day.work_on))
+                .where(Day.employee_no.in_(some))
+                .group_by(Day.employee_no)
+            )
+            await self.mark((*row, "user") for row in (await self._session.execute(query)).all())
 
     async def stream_new_punches(self, after: int, until: int) -> AsyncIterator[Sequence[tuple[str, dt.datetime]]]:
         """Employees and instants of the punches with these ids (exclusive, inclusive); nobody's are left out."""
