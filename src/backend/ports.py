@@ -402,12 +402,16 @@ class Marking(Protocol):
         """The department above each department."""
         ...
 
-    def stream_people(self) -> AsyncIterator[Sequence[HrPerson]]:
-        """Every employee, also who has left."""
+    def stream_people(self, site_field: str) -> AsyncIterator[Sequence[HrPerson]]:
+        """Every employee, also who has left; `site_field` tells the place of work (`AttendanceRules.site_field`)."""
         ...
 
     async def read_leaves(self) -> dict[str, list[Leave]]:
         """The leaves of each employee."""
+        ...
+
+    async def find_facts(self, numbers: Collection[str]) -> dict[str, str]:
+        """What the last look has seen of these people, of those that it knows (`PersonFacts.to_text`)."""
         ...
 
     async def read_facts(self) -> dict[str, str]:

@@ -541,3 +541,19 @@ async def test_unknown_people_are_named(settled: World) -> None:
     """A range for somebody whom attendance does not know names the number."""
     with pytest.raises(NotFoundError, match="no employee Z9"):
         await settled.compute("2026-11-02", "2026-11-03", "A", "Z9")
+
+
+async def test_rules_that_nobody_can_read_any_more_hide_nothing_else(settled: World) -> None:
+    """A leave and a new employee that come with another program are found, though its rules cannot be compared."""
+    async with settled.database.session() as session:
+        (content,) = await session.scalars(select(AttendanceSetup.content))
+        await session.execute(update(AttendanceSetup).values(content=content.replace('"shifts":', '"shiffts":')))
+    await settled.grant("B", "2026-11-05", "2026-11-06")
+    await settled.hire("C", hired_on="2026-11-20")
+
+    await settled.look()
+
+    assert [
+        ("B", "2026-11-05", "2026-11-06", "leave"),
+        ("C", "2026-11-20", "2026-11-21", "employment"),
+    ] == await settled.dirty()

@@ -7,7 +7,7 @@ import datetime as dt
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping, Sequence
 from typing import Any, cast
 
 from sqlalchemy import Table, func, insert, select, text, update
@@ -149,9 +149,14 @@ class Marking:
         query = select(Department.code, Department.parent_code)
         return {str(code): parent for code, parent in (await self._session.execute(query)).all()}
 
-    async def stream_people(self) -> AsyncIterator[Sequence[HrPerson]]:
-        """Every employee, also who has left, some thousand at a time."""
+    async def stream_people(self, site_field: str) -> AsyncIterator[Sequence[HrPerson]]:
+        """Every employee, also who has left, some thousand at a time.
+
+        Args:
+            site_field: `extra.NAME`, `department_code` or `position_code`: tells the place of work.
+        """
         last = 0
+        field = site_field.removeprefix("extra.")
         while True:
             query = (
                 select(
@@ -178,7 +183,7 @@ class Marking:
                     row_id=row_id,
                     employee_no=number,
                     department=department,
-                    fields={**(extra or {}), "department_code": department, "position_code": position},
+                    site=_text({**(extra or {}), "department_code": department, "position_code": position}.get(field)),
                     hired_on=hired_on,
                     left_on=left_on,
                     gone_on=None if is_active or gone_at is None else gone_at.date(),
@@ -213,6 +218,15 @@ class Marking:
                         hours=None if hours is None else float(hours),
                     )
                 )
+
+    async def find_facts(self, numbers: Collection[str]) -> dict[str, str]:
+        """What the last look has seen of these people, of those that it knows."""
+        found: dict[str, str] = {}
+        for some in _slices(sorted(numbers)):
+            query = select(AttendancePerson.employee_no, AttendancePerson.facts)
+            rows = (await self._session.execute(query.where(AttendancePerson.employee_no.in_(some)))).all()
+            found.update((str(number), facts) for number, facts in rows)
+        return found
 
     async def read_facts(self) -> dict[str, str]:
         """What the last look has seen of each person, as it was written."""
@@ -349,6 +363,10 @@ def to_assignment(row: AssignmentRow) -> Assignment:
         first_on=row.first_on or dt.date.min,
         last_on=row.last_on or dt.date.max,
     )
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else str(value)
 
 
 def _slices(items: Sequence[Any]) -> Iterable[Sequence[Any]]:

@@ -80,12 +80,12 @@ class _Look:
         before = await self._marking.find_setup()
         content = await self._read_setup(before)
         earlier = await self._find_earlier(before)
-        is_first = earlier is None
         setup = earlier if earlier and content == before else await asyncio.to_thread(self._parse, content)
         if content != before:
             await self._marking.save_setup(content)
-        facts, marks = await self._look_at_people(earlier or setup, setup, is_first=is_first)
-        marks += await self._look_at_punches(setup, facts, is_first=is_first)
+        is_first = before is None
+        marks = await self._look_at_people(earlier or setup, setup, is_first=is_first)
+        marks += await self._look_at_punches(setup, is_first=is_first)
         for _, _, _, reason in marks:
             self.reasons[reason] += 1
         return await self._marking.mark(marks)
@@ -121,24 +121,23 @@ class _Look:
 
     # --- people ---------------------------------------------------------------------------------------------------
 
-    async def _look_at_people(
-        self, earlier: Setup, setup: Setup, *, is_first: bool
-    ) -> tuple[Mapping[str, str], list[Mark]]:
-        known: Mapping[str, str] = await self._marking.read_facts()
+    async def _look_at_people(self, earlier: Setup, setup: Setup, *, is_first: bool) -> list[Mark]:
+        seen, field = self._marking.seen, setup.rules.site_field
         revision = await self._marking.hr_revision()
-        field = setup.rules.site_field
+        is_current = seen.get("hr") == revision and seen.get("site_field") == field
+        if is_current and earlier is setup:
+            return []
+        known: Mapping[str, str] = await self._marking.read_facts()
         now: Mapping[str, str] = known
-        if self._marking.seen.get("hr") != revision or self._marking.seen.get("site_field") != field:
-            people = [some async for some in self._marking.stream_people()]
+        if not is_current:
+            people = [some async for some in self._marking.stream_people(field)]
             known = await self._follow_renumbered(known, people)
-            now = await self._read_people(people, known, field)
+            now = await self._read_people(people, known)
             new = {number: text for number, text in now.items() if number not in known}
             changed = {number: text for number, text in now.items() if number in known and known[number] != text}
             await self._marking.save_facts(new, changed)
-            self._marking.seen |= {"hr": dict(revision), "site_field": field}
-        if is_first or (now is known and earlier is setup):
-            return now, []
-        return now, await asyncio.to_thread(self._compare, earlier, setup, known, now)
+            seen |= {"hr": dict(revision), "site_field": field}
+        return [] if is_first else await asyncio.to_thread(self._compare, earlier, setup, known, now)
 
     async def _follow_renumbered(
         self, known: Mapping[str, str], people: Iterable[Sequence[HrPerson]]
@@ -152,14 +151,12 @@ class _Look:
         await self._marking.renumber(numbers)
         return {numbers.get(number, number): text for number, text in known.items()}
 
-    async def _read_people(
-        self, people: Iterable[Sequence[HrPerson]], known: Mapping[str, str], site_field: str
-    ) -> Mapping[str, str]:
+    async def _read_people(self, people: Iterable[Sequence[HrPerson]], known: Mapping[str, str]) -> Mapping[str, str]:
         parents = await self._marking.list_parents()
         leaves = await self._marking.read_leaves()
         found = dict(known)
         for some in people:
-            found.update(await asyncio.to_thread(_texts, some, known, parents, leaves, site_field))
+            found.update(await asyncio.to_thread(_texts, some, known, parents, leaves))
         return found
 
     def _compare(self, earlier: Setup, setup: Setup, known: Mapping[str, str], now: Mapping[str, str]) -> list[Mark]:
@@ -183,7 +180,7 @@ class _Look:
 
     # --- punches --------------------------------------------------------------------------------------------------
 
-    async def _look_at_punches(self, setup: Setup, facts: Mapping[str, str], *, is_first: bool) -> list[Mark]:
+    async def _look_at_punches(self, setup: Setup, *, is_first: bool) -> list[Mark]:
         seen = self._marking.seen
         after, clock_after = seen.get("punch", 0), seen.get("clock", 0)
         punch, clock = self._marking.last_ids
@@ -193,18 +190,26 @@ class _Look:
         people: dict[str, EmployeeInput] = {}
         if is_first or punch - after > self._exact_punches:
             earliest = self._now.date() - dt.timedelta(days=setup.rules.reach_back_days)
-            for number, first, last in await self._marking.span_new_punches(after, punch):
+            spans = await self._marking.span_new_punches(after, punch)
+            known = await self._marking.find_facts({number for number, _, _ in spans})
+            for number, first, last in spans:
                 dates = max(first.date() - NEAR, earliest), last.date() + NEAR
-                if number in facts and dates[0] <= dates[1]:
+                if number in known and dates[0] <= dates[1]:
                     marks.append((number, *dates, "punch"))
         else:
             async for found in self._marking.stream_new_punches(after, punch):
-                marks += await asyncio.to_thread(_mark_punches, setup, facts, found, people, "punch")
+                marks += await self._mark_punches(setup, found, people, "punch")
         if not is_first:
             around = await self._marking.punches_around_changes(clock_after, clock)
-            marks += await asyncio.to_thread(_mark_punches, setup, facts, around, people, "clock")
+            marks += await self._mark_punches(setup, around, people, "clock")
         seen |= {"punch": punch, "clock": clock}
         return marks
+
+    async def _mark_punches(
+        self, setup: Setup, punches: Sequence[tuple[str, dt.datetime]], people: dict[str, EmployeeInput], reason: str
+    ) -> list[Mark]:
+        facts = await self._marking.find_facts({number for number, _ in punches} - people.keys())
+        return await asyncio.to_thread(_mark_punches, setup, facts, punches, people, reason)
 
 
 def _texts(
@@ -212,17 +217,15 @@ def _texts(
     known: Mapping[str, str],
     parents: dict[str, str | None],
     leaves: Mapping[str, Sequence[Leave]],
-    site_field: str,
 ) -> dict[str, str]:
     texts: dict[str, str] = {}
     for person in people:
         number = person.employee_no
         earlier = PersonFacts.from_text(known[number]).periods if number in known else ()
-        site = person.fields.get(site_field.removeprefix("extra."))
         facts = PersonFacts(
             row_id=person.row_id,
             departments=departments_of(person.department, parents),
-            site=None if site is None else str(site),
+            site=person.site,
             periods=plan_periods(person, earlier),
             leaves=sort_leaves(leaves.get(number, ())),
         )
@@ -239,9 +242,9 @@ def _mark_punches(
 ) -> list[Mark]:
     touched: defaultdict[str, set[dt.date]] = defaultdict(set)
     for number, at in punches:
-        if number not in facts:
-            continue
         if number not in people:
+            if number not in facts:
+                continue
             people[number] = setup.input_of(number, PersonFacts.from_text(facts[number]))
         touched[number] |= days_touched_at(people[number], at)
     return [(number, *dates, reason) for number, days in touched.items() for dates in ranges_of(sorted(days))]

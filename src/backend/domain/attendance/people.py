@@ -9,7 +9,6 @@ import datetime as dt
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from backend.domain.attendance.calendars import Employment, Leave
 from backend.domain.employees import DayPart
@@ -24,14 +23,14 @@ class HrPerson:
     Attributes:
         row_id: stays when the number changes.
         department: its code.
-        fields: custom fields, `department_code` and `position_code`: one of them tells the place of work.
+        site: what the field says that tells the place of work.
         gone_on: when the HRIS first did not have the person any more, or said so; None: it has.
     """
 
     row_id: int
     employee_no: str
     department: str | None
-    fields: dict[str, Any]
+    site: str | None
     hired_on: dt.date | None
     left_on: dt.date | None
     gone_on: dt.date | None
