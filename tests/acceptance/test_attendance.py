@@ -130,7 +130,7 @@ def test_a_range_is_computed_once_although_a_worker_is_killed_in_the_middle(comp
     spine = company.spine
     last = TODAY - ONE_DAY
     # So long a range that it has four parts of ten people, and each of them days to store at its beginning and its end.
-    first, dates = last - 3700 * ONE_DAY, 150
+    first, dates = last - 3600 * ONE_DAY, 150
     left, people = ([f"{number}" for number in range(begin, 1041, 2)] for begin in (1001, 1002))
     company.hire(*left, hired_on=first, left_on=first + (dates - 1) * ONE_DAY)
     company.hire(*people, hired_on=last - (dates - 1) * ONE_DAY)

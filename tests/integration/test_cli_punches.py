@@ -256,4 +256,4 @@ def test_the_check_notices_single_ciphertexts(site: Path, cli: Cli, tmp_path: Pa
     asyncio.run(encrypt())
     answer = cli("check")
     assert 0 == answer.code
-    assert "user ids are encrypted, so that none of their punches can be given to an employee" in answer.text
+    assert "encrypted, so that they are rejected" in answer.text

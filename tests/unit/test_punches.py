@@ -197,6 +197,15 @@ def test_late_punches_are_flagged() -> None:
     assert [None, "late", None] == found.batch.punches.column("flags").to_pylist()
 
 
+def test_ciphertext_among_user_ids_is_rejected() -> None:
+    """It is nobody's id: the events are read again, with `full`, when BioStar no longer encrypts."""
+    secret = "q83vEjRWeJCrze8SNFZ4kA=="
+    found = read({**GOOD, "key": "1", "user": secret}, {**GOOD, "key": "2", "user": "10160"})
+    assert ["10160"] == found.batch.users
+    assert [("1", Rejected.ENCRYPTED_USER)] == found.rejected_keys
+    assert [secret] == read({**GOOD, "user": secret}).batch.users
+
+
 def test_ciphertext_is_noticed() -> None:
     """User ids that are all base64 of cipher blocks are told from user ids."""
     assert are_encrypted(["q83vEjRWeJCrze8SNFZ4kA==", "q83vEjRWeJCrze8SNFZ4kB=="])

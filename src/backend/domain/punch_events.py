@@ -21,7 +21,7 @@ MICROSECONDS = 1_000_000
 # 2100-01-01: later than any clock that is merely wrong.
 _LATEST = 4_102_444_800 * MICROSECONDS
 # AES blocks in base64: what a user id becomes where BioStar encrypts personal data.
-_CIPHERTEXT = re.compile(r"[A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=")
+_CIPHERTEXT = re.compile(r"^([A-Za-z0-9+/]{22}==|[A-Za-z0-9+/]{43}=)$")
 # The offset of a zone changes at quarters of an hour only.
 _SLOT = 900 * MICROSECONDS
 
@@ -172,6 +172,7 @@ def read_events(
     is_success = _are_successes(codes, rules)
     is_of_user = is_success & (lengths > 0)
     problems = {
+        Rejected.ENCRYPTED_USER: _find_encrypted(users, is_of_user),
         Rejected.TOO_LONG_USER: is_of_user & (lengths > TEXT_LENGTH),
         Rejected.TOO_LONG_DEVICE: is_of_user & ~devices_fit,
         Rejected.UNREADABLE_TIME: is_of_user & ~readable,
@@ -220,6 +221,13 @@ def read_events(
 def are_encrypted(users: Sequence[str]) -> bool:
     """Whether the user ids are ciphertext: BioStar's option "Encrypt personal data on database"."""
     return bool(users) and all(_CIPHERTEXT.fullmatch(user) for user in users)
+
+
+def _find_encrypted(users: pa.Array, is_of_user: _Mask) -> _Mask:
+    """The user ids that are ciphertext among others that are not; where all are, the whole source is to be mended."""
+    encrypted: _Mask = is_of_user & pc.match_substring_regex(users, _CIPHERTEXT.pattern).to_numpy(zero_copy_only=False)
+    is_mixed = bool((encrypted != is_of_user).any())
+    return encrypted if is_mixed else np.zeros_like(encrypted)
 
 
 def _read_times(events: EventBatch, wall_clock: WallClock | None) -> tuple[_Numbers, _Mask]:

@@ -54,6 +54,7 @@ class Rejected(enum.StrEnum):
     UNREADABLE_TIME = "unreadable_time"
     TOO_LONG_USER = "too_long_user"
     TOO_LONG_DEVICE = "too_long_device"
+    ENCRYPTED_USER = "encrypted_user"  # among others that are not
 
 
 class Month(NamedTuple):

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from backend.domain.punch_events import EventBatch, WallClock, are_encrypted, read_events
-from backend.domain.punches import IngestState, PunchFlag, PunchRules, PunchSourceDefinition, ReadPlan
+from backend.domain.punches import IngestState, PunchFlag, PunchRules, PunchSourceDefinition, ReadPlan, Rejected
 from backend.errors import HrsyncError
 from backend.ports import PunchSource, PunchUsers
 from backend.services.hris_findings import Finding, Level
@@ -17,6 +17,8 @@ from backend.services.hris_findings import Finding, Level
 SAMPLE_EVENTS = 5000
 _CLOCK_ERROR_SECONDS = 120
 _DEVICES_NAMED = 5
+
+_DECRYPT = 'Switch off "Encrypt personal data on database" in the settings of BioStar.'
 
 
 @dataclass(slots=True, kw_only=True)
@@ -134,14 +136,12 @@ class _Sample:
             return
         last = str(check.last_at)[:19]
         check.add("ok", f"{len(self._times):,} of the last {self.events:,} events are punches, the last at {last} UTC")
-        if hidden := sum(are_encrypted([user]) for user in self.users):
-            is_all = hidden == len(self.users)
-            check.add(
-                "error" if is_all else "warning",
-                f"{'the' if is_all else f'{hidden:,} of {len(self.users):,}'} user ids are encrypted, so that "
-                f"{'no punch' if is_all else 'none of their punches'} can be given to an employee",
-                'Switch off "Encrypt personal data on database" in the settings of BioStar.',
-            )
+        if are_encrypted([*self.users]):
+            check.add("error", "the user ids are encrypted, so that no punch can be given to an employee", _DECRYPT)
+        elif hidden := check.outcomes.get(Rejected.ENCRYPTED_USER.value):
+            message = f"{hidden:,} user ids among others are encrypted, so that they are rejected"
+            mend = f"{_DECRYPT} Then read everything again: hrsync jobs run attendance -p full=true."
+            check.add("warning", message, mend)
         if ahead := check.outcomes.get(PunchFlag.FUTURE.value):
             mend = "Set the clocks of the devices, or the time zone of the source."
             check.add("warning", f"{ahead:,} punches are later than now ({self._now:%Y-%m-%d %H:%M} UTC)", mend)
