@@ -484,10 +484,14 @@ class DayStore(Protocol):
         """The newest setup and its number; 0 and nothing: there is none."""
         ...
 
-    async def list_people(
+    def stream_people(
         self, *, employees: Collection[str] = (), departments: Collection[str] = ()
-    ) -> Mapping[str, PersonFacts]:
-        """The people that attendance knows: all, or those of these numbers, or in or below these departments."""
+    ) -> AsyncIterator[Mapping[str, PersonFacts]]:
+        """The people that attendance knows, some thousand at a time, in the order of their numbers.
+
+        Args:
+            employees, departments: only those of these numbers, and those in or below these departments.
+        """
         ...
 
     async def list_dirty(self, *, limit: int) -> list[Ask]:

@@ -15,8 +15,10 @@ from backend.db.models import AttendanceSetup, ClockChange, Employee, PunchUser
 from backend.domain.attendance.assignments import Assignment, Scope
 from backend.domain.attendance.day import Status
 from backend.errors import ConfigurationError, GuardError, NotFoundError
+from backend.services import compute_attendance
 from backend.services.amend_attendance import Amender
 from tests.support.attendance_world import Line, World, work_by
+from tests.support.hris import RecordedRun
 
 WEEK = [f"2026-11-{day:02}" for day in range(9, 14)]
 
@@ -120,6 +122,23 @@ async def test_days_on_which_nothing_ran_are_computed_by_the_next_run_for_yester
         *(("A", f"2026-11-{day}") for day in (16, 17, 18, 19)),
         *(("N", f"2026-11-{day}") for day in (15, 16, 17, 18)),
     ] == [line[:2] for line in await world.lines()]
+
+
+@pytest.mark.parametrize(
+    ("first", "is_complete", "is_current"), [(16, True, True), (16, False, False), (18, True, False)]
+)
+async def test_a_range_makes_attendance_current_where_nothing_is_left_out(
+    world: World, first: int, is_complete: bool, is_current: bool
+) -> None:
+    """It is over everybody, and goes on where the last run over everybody has ended."""
+    world.now = dt.datetime(2026, 11, 17, 3, 0, tzinfo=dt.UTC)
+    await world.compute_day(1)
+    now = dt.datetime(2026, 11, 20, 3, 0, tzinfo=dt.UTC)
+    dates = {"first": dt.date(2026, 11, first), "last": dt.date(2026, 11, 19)}
+
+    await compute_attendance.finish_range(RecordedRun(), store=world.store, now=now, **dates, is_complete=is_complete)
+
+    assert (now if is_current else world.now) == await world.store.find_current_at()
 
 
 async def test_open_days_are_found_by_their_index(mariadb_database: Database, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ _DAYS_PER_PART = 40_000
 _PEOPLE_PER_PART = 5000
 # Of a range: ten years.
 _MOST_DAYS = 3660
-# How far back a run for yesterday looks for days that nobody has computed, or that were not over when they were.
+# How far back a run for a day looks for days that nobody has computed, or that were not over when they were.
 _DAYS_BACK = 14
 # New punches may come between computing and locking.
 _ROUNDS_BEFORE_LOCKING = 5
@@ -119,12 +119,12 @@ class Computation:
         Raises:
             TransientError: the database is away; the chunks before this one are stored.
         """
-        wanted = list(merge_asks(asks))
-        total = sum((ask.last_on - ask.first_on).days + 1 for ask in wanted)
+        chunks = await asyncio.to_thread(_plan, asks)
+        total = sum(_count_days(chunk) for chunk in chunks)
         done = 0
-        for chunk in plan_chunks(wanted, days=DAYS_PER_CHUNK, people=PEOPLE_PER_CHUNK):
+        for chunk in chunks:
             self.totals.add(await self._compute_chunk(chunk), len(chunk))
-            done += sum((ask.last_on - ask.first_on).days + 1 for ask in chunk)
+            done += _count_days(chunk)
             self._run.count(self.totals.counts)
             self._run.progress(done, total, f"{done:,} of {total:,} {say}")
             await self._run.checkpoint()
@@ -153,28 +153,37 @@ class Computation:
         return make_setup(content, self._rules.parse(content["rules"], assignments_in(content)))
 
 
+def _plan(asks: Iterable[Ask]) -> list[list[Ask]]:
+    return [*plan_chunks([*merge_asks(asks)], days=DAYS_PER_CHUNK, people=PEOPLE_PER_CHUNK)]
+
+
+def _count_days(asks: Iterable[Ask]) -> int:
+    return sum((ask.last_on - ask.first_on).days + 1 for ask in asks)
+
+
 async def compute_day(
     run: Run, *, store: DayStore, rules: AttendanceRuleSource, clock: Clock, days_back: int
 ) -> RunReport:
     """Compute one day of everybody by the calendar of their place of work, and those that were not over before it.
 
-    Where no run has come to it for some days, yesterday's run computes these as well.
+    Days since the last such run are computed as well, where there was none for some.
 
     Args:
         days_back: 0: today; 1: yesterday.
     """
     now = clock()
-    current_at = await store.find_current_at() if days_back else None
+    current_at = await store.find_current_at()
     computation = Computation(run, store=store, rules=rules, clock=clock)
     setup = await computation.read_setup()
     asks: list[Ask] = []
-    for number, facts in (await store.list_people()).items():
-        zone = setup.zone_of(facts)
-        day = first = now.astimezone(zone).date() - days_back * _ONE_DAY
-        if current_at is not None:
-            first = max(day - _DAYS_BACK * _ONE_DAY, min(day, current_at.astimezone(zone).date()))
-        if facts.employment.covers(day) or facts.employment.covers(first):
-            asks.append(Ask(employee_no=number, first_on=first, last_on=day))
+    async for some in store.stream_people():
+        for number, facts in some.items():
+            zone = setup.zone_of(facts)
+            day = first = now.astimezone(zone).date() - days_back * _ONE_DAY
+            if current_at is not None:
+                first = max(day - _DAYS_BACK * _ONE_DAY, min(day, current_at.astimezone(zone).date()))
+            if facts.employment.covers(day) or facts.employment.covers(first):
+                asks.append(Ask(employee_no=number, first_on=first, last_on=day))
     asks += await store.list_open(first=now.date() - _DAYS_BACK * _ONE_DAY, last=now.date() - _ONE_DAY)
     await computation.compute(asks)
     await store.finish(run.execution_id, current_at=now, recount=days_back > 0)
@@ -197,6 +206,19 @@ async def compute_range(
     return computation.totals.report(f"{first} to {last}")
 
 
+async def finish_range(
+    run: Run, *, store: DayStore, now: dt.datetime, first: dt.date, last: dt.date, is_complete: bool
+) -> None:
+    """Note that a range was computed; it makes attendance current if it goes on where that was current last.
+
+    Args:
+        is_complete: the days of everybody were computed.
+    """
+    current_at = await store.find_current_at()
+    goes_on = last >= now.date() - _ONE_DAY and (current_at is None or first <= current_at.date())
+    await store.finish(run.execution_id, current_at=now if is_complete and goes_on else None, recount=True)
+
+
 async def find_people(
     store: DayStore, *, first: dt.date, last: dt.date, employees: Collection[str] = (), department: str = ""
 ) -> list[str]:
@@ -210,7 +232,9 @@ async def find_people(
         raise ConfigurationError(f"The range ends on {last}, before it begins on {first}; swap the two dates.")
     if (last - first).days >= _MOST_DAYS:
         raise ConfigurationError(f"From {first} to {last} are more than {_MOST_DAYS} days; ask for fewer at a time.")
-    people = await store.list_people(employees=employees, departments=[department] if department else [])
+    people: list[str] = []
+    async for some in store.stream_people(employees=employees, departments=[department] if department else []):
+        people += some
     if missing := sorted(set(employees) - set(people)):
         raise NotFoundError(
             f"Attendance knows no employee {', '.join(missing[:10])}; numbers are those of `hrsync hris history`, and "
@@ -218,7 +242,7 @@ async def find_people(
         )
     if not people and department:
         raise NotFoundError(f"Nobody is in department {department} or below; give a department's code.")
-    return sorted(people)
+    return people
 
 
 def split_people(people: Sequence[str], *, first: dt.date, last: dt.date) -> Iterator[Sequence[str]]:

@@ -111,9 +111,10 @@ async def attendance_range_task(
         ]
 
     report = await run_in_parts(run, parts(), task=attendance_range_part_task, plan=plan)
-    now = _now()
-    is_current = not (employees or department or report.failed) and date_to >= now.date() - dt.timedelta(days=1)
-    await day_store().finish(run.execution_id, current_at=now if is_current else None, recount=True)
+    is_complete = not (employees or department or report.failed)
+    await compute_attendance.finish_range(
+        run, store=day_store(), now=_now(), first=date_from, last=date_to, is_complete=is_complete
+    )
     return report.conclude(compute_attendance.summarise(f"{date_from} to {date_to}", report.counts))
 
 

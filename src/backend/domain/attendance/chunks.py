@@ -6,7 +6,8 @@ import datetime as dt
 import hashlib
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from backend.domain.attendance.corrections import PunchCorrection
@@ -168,33 +169,25 @@ def _stored(person: EmployeeInput, day: AttendanceDay) -> ComputedDay:
     )
 
 
-def plan_chunks(asks: Iterable[Ask], *, days: int, people: int) -> Iterator[list[Ask]]:
+def plan_chunks(asks: Collection[Ask], *, days: int, people: int) -> Iterator[list[Ask]]:
     """Asks in chunks of similar dates.
 
     Args:
-        days: so many days from the first to the last date of a chunk at most; longer asks are cut.
+        days: longer asks are cut, all at the same dates, so many days from each other.
         people: so many asks of a chunk at most.
     """
-    pieces = sorted(
-        (piece for ask in asks for piece in _cut(ask, days)), key=lambda item: (item.first_on, item.employee_no)
-    )
-    chunk: list[Ask] = []
-    for piece in pieces:
-        too_long = chunk and (piece.last_on - chunk[0].first_on).days >= days
-        if too_long or len(chunk) == people:
-            yield chunk
-            chunk = []
-        chunk.append(piece)
-    if chunk:
-        yield chunk
-
-
-def _cut(ask: Ask, days: int) -> Iterator[Ask]:
-    first = ask.first_on
-    while first <= ask.last_on:
-        last = min(ask.last_on, first + (days - 1) * ONE_DAY)
-        yield replace(ask, first_on=first, last_on=last)
-        first = last + ONE_DAY
+    begin = min((ask.first_on for ask in asks), default=dt.date.min)
+    stretches: defaultdict[int, list[Ask]] = defaultdict(list)
+    for ask in asks:
+        first = ask.first_on
+        while first <= ask.last_on:
+            stretch = (first - begin).days // days
+            last = min(ask.last_on, begin + ((stretch + 1) * days - 1) * ONE_DAY)
+            stretches[stretch].append(replace(ask, first_on=first, last_on=last))
+            first = last + ONE_DAY
+    for _, pieces in sorted(stretches.items()):
+        pieces.sort(key=lambda item: (item.first_on, item.employee_no))
+        yield from (pieces[start : start + people] for start in range(0, len(pieces), people))
 
 
 def merge_asks(asks: Iterable[Ask]) -> Iterator[Ask]:
