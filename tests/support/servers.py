@@ -256,7 +256,11 @@ def free_port() -> int:
 
 
 def die_with_parent() -> None:
-    """Make the kernel kill this child when its parent dies, however it dies (for `preexec_fn`; Linux)."""
+    """Make the kernel kill this child when its parent dies, however it dies (for `preexec_fn`; Linux).
+
+    Also where the tests run in the background, whose children ignore Ctrl-C unless they are told not to.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
     pr_set_pdeathsig = 1
     ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
 

@@ -7,6 +7,7 @@ who they are, the heartbeat, progress, cancel requests, and what happens to them
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import random
@@ -125,6 +126,7 @@ class Executor:
         # Tokens of claims whose transaction may have been committed although its answer was lost.
         self._doubtful: dict[str, set[str]] = {}
         self._life: tuple[asyncio.Task[None], ...] = ()
+        self._closing = asyncio.Event()
         self._gap_ms = 0
         self._is_stopping = False
         self._is_interrupted = False
@@ -162,9 +164,13 @@ class Executor:
         while self._runs and time.monotonic() < deadline:  # noqa: ASYNC110
             await asyncio.sleep(0.02)
         if self._life:
-            for task in self._life:
+            # They end between two looks at the database; one that is cut off leaves an error of the pool in the log.
+            self._closing.set()
+            _, late = await asyncio.wait(self._life, timeout=self._settings.db_timeout_seconds)
+            for task in late:
                 task.cancel()
-            await asyncio.wait(self._life)
+            if late:
+                await asyncio.wait(late)
             try:
                 async with self._session() as session:
                     await self._repository.stop_worker(session, self.worker)
@@ -368,11 +374,12 @@ class Executor:
     # --- pulse ------------------------------------------------------------------------------------------------------
 
     async def _beat(self) -> None:
-        """Progress, logs and cancel requests of all runs; never ends by itself."""
+        """Progress, logs and cancel requests of all runs, until the process closes."""
         clock = time.monotonic
-        while True:
+        while not self._closing.is_set():
             slept_at = clock()
-            await asyncio.sleep(PULSE_SECONDS)
+            if await self._pause(PULSE_SECONDS):
+                return
             late = clock() - slept_at - PULSE_SECONDS
             self._gap_ms = max(self._gap_ms, round(late * 1000))
             if late > 1:
@@ -388,7 +395,7 @@ class Executor:
 
     async def _keep_alive(self) -> None:
         """Heartbeats, in a task of their own: whatever else waits for the database, the living must say so."""
-        while True:
+        while not self._closing.is_set():
             gap_ms, self._gap_ms = self._gap_ms, 0
             pause = self._settings.heartbeat_seconds
             try:
@@ -404,7 +411,14 @@ class Executor:
                 _logger.warning("heartbeat_failed", error=str(error), error_type=type(error).__name__)
                 self._gap_ms = max(self._gap_ms, gap_ms)
                 pause = min(pause, PULSE_SECONDS)
-            await asyncio.sleep(pause)
+            await self._pause(pause)
+
+    async def _pause(self, seconds: float) -> bool:
+        """Wait so long; True, and at once, when the process is closing."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._closing.wait()
+        return self._closing.is_set()
 
     async def _flush_progress(self) -> None:
         changed = {
